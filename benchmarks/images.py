@@ -4,12 +4,15 @@
 
 JPEG files of 640 by 480 (toybox scenes with noise, 120 kB each) are resized and cropped to 224, in batches of 64. The
 figure is the CPU time of one thread, the smallest of several repetitions in turns, so that a busy machine has little
-influence. Arms that keep the pixels of the protocol must give bit-identical floats. The last line printed is JSON.
+influence. Arms that keep the pixels of the protocol must give bit-identical floats. It also measures the CPU time of
+starting and ending a worker process, which decides from how many images on `--workers auto` starts one
+(`cosmos_eval.engine.worker_count.SECONDS_FOR_A_WORKER`). The last line printed is JSON.
 """
 
 import argparse
 import io
 import json
+import os
 import sys
 import tempfile
 import time
@@ -106,6 +109,20 @@ def _digests(images: Sequence[FileImage]) -> None:
         FileImage(image.key, image.path).digest()  # a new object, because an object computes its digest only once
 
 
+def measure_worker_start(count: int, repetitions: int) -> float:
+    """Return the milliseconds of CPU time that the same images take more with one worker, in both processes."""
+    seconds: dict[int, list[float]] = {0: [], 1: []}
+    with tempfile.TemporaryDirectory() as folder:
+        images = write_images(count, Path(folder))
+        for _ in range(repetitions):
+            for workers, values in seconds.items():
+                start = sum(os.times()[:4])
+                for _ in image_batches(images, ImagePreprocess(SIZE).pixels, BATCH, workers):
+                    pass
+                values.append(sum(os.times()[:4]) - start)
+    return round(1000 * (min(seconds[1]) - min(seconds[0])), 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="64 images and two repetitions, instead of 256 and five")
@@ -115,7 +132,10 @@ def main() -> None:
         print(f"{name:<12}{value:>8.3f} ms per image")
     compared = [name for name in milliseconds if name not in ("peer", "digest")]
     ratios = {name: round(milliseconds["peer"] / milliseconds[name], 2) for name in compared}
-    print(json.dumps({"name": "images", "ratios": ratios, "figures": milliseconds, "environment": environment()}))
+    worker_start = measure_worker_start(64, 3 if quick else 10)
+    print(f"starting and ending a worker: {worker_start} ms")
+    figures = {**milliseconds, "worker_start": worker_start}
+    print(json.dumps({"name": "images", "ratios": ratios, "figures": figures, "environment": environment()}))
 
 
 if __name__ == "__main__":

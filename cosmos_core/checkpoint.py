@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cosmos_core import released
-from cosmos_core.configs import PRESETS, Config, checked, grid_of, preset, why_not
+from cosmos_core.configs import PRESETS, Config, checked, find_config_problem, grid_of, preset
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.files import atomic_path
@@ -244,7 +244,9 @@ def resize_positions(
     if image is not None and image.ndim == 2:
         if len(image) < 2:
             raise RequestError(f"{name} is broken: {len(image)} position embeddings of images, none of a patch")
-        stored_grid = grid_of(stored_config) if stored_config is not None and not why_not(stored_config) else None
+        stored_grid = (
+            grid_of(stored_config) if stored_config is not None and not find_config_problem(stored_config) else None
+        )
         stored_grid = stored_grid if stored_grid and stored_grid[0] * stored_grid[1] == len(image) - 1 else None
         if (stored_grid or grid) != grid or len(image) != 1 + grid[0] * grid[1]:
             try:

@@ -87,7 +87,7 @@ def preset(name: str) -> Config:
     return copy.deepcopy(PRESETS[name])
 
 
-def why_not(config: Mapping[str, Any]) -> str:
+def find_config_problem(config: Mapping[str, Any]) -> str:
     """Why a configuration cannot carry COSMOS, in a few words; empty if it can.
 
     Needed: open_clip's own VisionTransformer with class-token pooling (patch tokens come from the same final norm), its
@@ -223,7 +223,7 @@ def first_reason(*reasons: tuple[Any, str]) -> str:
 
 def checked(config: Mapping[str, Any], name: str = "the model configuration") -> Config:
     """A deep copy of `config`, checked; RequestError with the reason if it cannot build a COSMOS."""
-    reason = why_not(config)
+    reason = find_config_problem(config)
     if reason:
         raise RequestError(f"{name} cannot carry COSMOS: {reason}")
     for key in ALWAYS_ON & set(config):

@@ -82,6 +82,11 @@ def require_supported_tower(visual: object, name: str) -> None:
         )
 
 
+def supported_attentions(visual: object) -> tuple[str, ...]:
+    """The variants of ATTENTIONS that `patch_features` has for an image tower; none for an unsupported tower."""
+    return () if _why_unsupported(visual) else ATTENTIONS
+
+
 def _why_unsupported(visual: object) -> str:
     if not isinstance(visual, VisionTransformer):
         kind = _KINDS.get(type(visual).__name__, f"a {type(visual).__name__}")

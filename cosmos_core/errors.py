@@ -1,5 +1,8 @@
 """Errors that are shown to the user as one line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RequestError(ValueError):
     """The request cannot be carried out: a bad spec, missing data, an unreadable checkpoint.
@@ -11,18 +14,31 @@ class RequestError(ValueError):
     """Whether another rank prints the message."""
 
 
+@contextmanager
+def naming(owner: str) -> Iterator[None]:
+    """Put the name of what a caller asked for before the message of a RequestError."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(f"{owner}: {error}") from error
+
+
 def is_dead_worker_error(error: BaseException) -> bool:
     """Whether this is torch's error for a dead DataLoader worker: a plain RuntimeError, recognised by its text."""
     return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 
+def dead_worker_reason(error: BaseException) -> str:
+    """What happened to a worker process that has died while reading and decoding images."""
+    return f"a worker that decodes images died ({' '.join(str(error).split())})"
+
+
 def dead_worker_error(error: BaseException, option: str) -> RequestError:
-    """The error for a worker process that has died while reading and decoding images.
+    """The error for such a worker, with advice.
 
     Args:
         option: the name of the setting for the number of workers.
     """
     return RequestError(
-        f"a worker that decodes images died ({' '.join(str(error).split())}); where memory ran out, or shared memory "
-        f"(/dev/shm), give fewer {option}"
+        f"{dead_worker_reason(error)}; where memory ran out, or shared memory (/dev/shm), give fewer {option}"
     )

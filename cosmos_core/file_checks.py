@@ -4,6 +4,7 @@
 report a damaged file, although the user does not have the file at all.
 """
 
+import os
 from pathlib import Path
 
 from cosmos_core.errors import RequestError
@@ -27,20 +28,13 @@ def user_path(text: Path | str) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file of this name; False, too, for a text that can be no name, such as one that is too long,
-    for which `Path.is_file` raises an OSError."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+    """As `Path.is_file`, which raises for a name that no file system can hold; nothing has such a name."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder of this name; as `is_file`."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
+    """As `Path.is_dir`, which raises for a name that no file system can hold; nothing has such a name."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def require_file(path: Path, what: str, advice: str = "") -> bytes:

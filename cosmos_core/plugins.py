@@ -64,7 +64,7 @@ class Registry:
 
     Args:
         group: group of the entry points, such as `cosmos_core.objectives`.
-        what: an entry in one word, for messages, such as `objective`.
+        entry_kind: what an entry is, for messages, such as `objective`.
         built_in: built-in names, each with its `module:attribute` or the object itself. Read at every call, so that
             tests may add to it.
         check: returns what is wrong with an object of a plug-in, in words; empty if nothing is.
@@ -74,13 +74,13 @@ class Registry:
     def __init__(
         self,
         group: str,
-        what: str,
+        entry_kind: str,
         built_in: Mapping[str, Any],
         check: Callable[[Any], str] = lambda candidate: "",
         named: bool = False,
     ) -> None:
         self.group = group
-        self.what = what
+        self.entry_kind = entry_kind
         self.built_in = built_in
         self.check = check
         self.named = named
@@ -141,7 +141,7 @@ class Registry:
             problem = f"{type(error).__name__}: {one_line(error)}"
         if problem:
             raise RequestError(
-                f"{self.what} {printable(plugin.name)} of {plugin} ({printable(plugin.target)}) cannot be used: "
+                f"{self.entry_kind} {printable(plugin.name)} of {plugin} ({printable(plugin.target)}) cannot be used: "
                 f"{problem}; correct or uninstall {printable(plugin.distribution)}"
             )
         return loaded
@@ -156,17 +156,17 @@ class Registry:
         except Exception as error:
             plugin = self.plugin(name)
             if plugin is not None:
-                error.add_note(f"{BUG}{self.what} {printable(name)} of {plugin}")
+                error.add_note(f"{BUG}{self.entry_kind} {printable(name)} of {plugin}")
             raise
 
     def unknown(self, name: Any) -> RequestError:
         """The error for an unknown name."""
-        return RequestError(f"{self.what}: {short_repr(name)} is none of {short_list(self.names())}{off_note()}")
+        return RequestError(f"{self.entry_kind}: {short_repr(name)} is none of {short_list(self.names())}{off_note()}")
 
     def taken(self, plugin: Plugin) -> str:
         """The warning for a plug-in with a built-in name."""
         return (
-            f"{plugin} is ignored where it provides the {self.what} {printable(plugin.name)}, "
+            f"{plugin} is ignored where it provides the {self.entry_kind} {printable(plugin.name)}, "
             f"which cosmos-eval has itself; give it another name in the entry points of {self.group}"
         )
 
@@ -174,8 +174,8 @@ class Registry:
         """The error message for a name that several distributions provide."""
         listed = list(plugins)
         return (
-            f"{self.what} {printable(listed[0].name)} is provided by {' and '.join(str(entry) for entry in listed)}; "
-            "uninstall all but one of them"
+            f"{self.entry_kind} {printable(listed[0].name)} is provided by "
+            f"{' and '.join(str(entry) for entry in listed)}; uninstall all but one of them"
         )
 
 

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 from cosmos_core.errors import RequestError
-from cosmos_core.text_files import parse_integer
+from cosmos_core.usable_resources import local_ranks
 
 FOLDER = "/dev/shm"
 MIN_FREE_BYTES = 2**18
@@ -46,20 +46,27 @@ class SharedMemory:
     no_workers: str
     smaller: str = ""
 
-    def refusal(self, size: int, items: int = 1) -> str:
-        """Why there is no room for batches of `size` bytes and `items` items, in one line; empty if there is."""
+    def shortage(self, size: int) -> str:
+        """Why there is no room for batches of `size` bytes, in one line; empty if there is."""
         needed = size * self.batches
         now = free_and_size()
         if needed <= self.free and (now is None or size <= now[0]):
             return ""
         free = self.free if needed > self.free or now is None else now[0]
-        fitting = self.free * items // max(needed, 1)
-        less = f"{self.smaller} {fitting} or less, " if self.smaller and 0 < fitting < items else ""
         return (
             f"{FOLDER} has {in_mib(self.size)} MiB, {in_mib(free)} MiB of them free, and batches from {self.workers} "
             f"worker{'s' * (self.workers != 1)} need {in_mib(needed)} MiB ({self.batches} of {in_mib(size)} MiB at a "
-            f"time): give {self.no_workers}, {less}or a larger {FOLDER} (docker run --shm-size)"
+            "time)"
         )
+
+    def refusal(self, size: int, items: int = 1) -> str:
+        """The shortage for batches of `size` bytes and `items` items with what the user can do; empty if none."""
+        shortage = self.shortage(size)
+        if not shortage:
+            return ""
+        fitting = self.free * items // max(size * self.batches, 1)
+        less = f"{self.smaller} {fitting} or less, " if self.smaller and 0 < fitting < items else ""
+        return f"{shortage}: give {self.no_workers}, {less}or a larger {FOLDER} (docker run --shm-size)"
 
 
 def shared_memory_for(workers: int, prefetched: int, no_workers: str, smaller: str = "") -> SharedMemory | None:
@@ -76,9 +83,8 @@ def shared_memory_for(workers: int, prefetched: int, no_workers: str, smaller: s
             f"{FOLDER} has {in_mib(room[1])} MiB, {in_mib(room[0])} MiB of them free, too little for any worker: "
             f"give {no_workers}, or a larger {FOLDER} (docker run --shm-size)"
         )
-    ranks = parse_integer(os.environ.get("LOCAL_WORLD_SIZE", "")) or 1
     # plus one: the batch that the main process is using
-    return SharedMemory(room[0] // ranks, room[1], workers, workers * prefetched + 1, no_workers, smaller)
+    return SharedMemory(room[0] // local_ranks(), room[1], workers, workers * prefetched + 1, no_workers, smaller)
 
 
 def in_mib(size: int) -> str:

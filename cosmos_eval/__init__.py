@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ChoiceData", "ClassificationData", "Data", "DataKind", "DatasetChecker", "FileImage", "Hits", "Measured",
     "ModelKind", "MultilabelData", "Outcome", "PerceptionData", "ReaderInfo", "RetrievalData", "SegmentationData",
-    "TaskInfo", "evaluate", "load_model", "to_frame",
+    "SplitData", "TaskInfo", "class_frame", "evaluate", "load_model", "make_benchmark", "to_frame",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_exports(
@@ -27,9 +27,12 @@ __getattr__, __dir__ = lazy_exports(
         "ReaderInfo": "cosmos_eval.datasets.reader",
         "RetrievalData": "cosmos_eval.datasets.data",
         "SegmentationData": "cosmos_eval.datasets.data",
+        "SplitData": "cosmos_eval.datasets.data",
         "TaskInfo": "cosmos_eval.protocol.task_info",
+        "class_frame": "cosmos_eval.report.class_frame",
         "evaluate": "cosmos_eval.run.evaluate",
         "load_model": "cosmos_eval.models",
+        "make_benchmark": "cosmos_eval.run.in_memory",
         "to_frame": "cosmos_eval.report.frame",
     },
 )

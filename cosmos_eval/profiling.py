@@ -189,7 +189,7 @@ class Profile:
 _ADVICE = {
     "model": "evaluating more benchmarks in one run shares it",
     "reading": "a faster disk helps, or more memory for the disk cache",
-    "waiting": "more --workers (if there are free cores) or --decoder draft help",
+    "waiting": "more --workers (if there are free cores), --resized or --decoder draft help",
     "copy": "a larger --batch-size helps",
     "images": "the image tower is the limit; --precision bf16, --compile or a faster device help",
     "windows": "the image tower is the limit; --precision bf16 or a faster device help",

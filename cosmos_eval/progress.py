@@ -18,7 +18,7 @@ _reporter: ContextVar[Reporter | None] = ContextVar("shown progress", default=No
 def use_reporter(reporter: Reporter | None) -> Iterator[None]:
     """Make `current_reporter` return this reporter inside; None keeps the surrounding one.
 
-    For dataset readers, whose `load` takes a definition and a folder but no reporter.
+    For code whose signature has no place for one: the `load` of dataset readers, the resampling of paired tests.
     """
     token = _reporter.set(reporter or _reporter.get())
     try:

@@ -68,6 +68,10 @@ class CachedFeatures:
         self._blocks: dict[int, tuple[list[str], Tensor]] = {}  # block number -> keys, features
         self._locations: dict[str, tuple[int, int]] = {}  # key -> block number, position in the block
         self._blocks_created = 0
+        self._held: set[int] = set()
+        """Numbers of blocks that stay whatever the budget says, until `release`."""
+        self.read_count = 0
+        """Items whose features came from the cache on disk."""
 
     def __contains__(self, key: str) -> bool:
         """Whether the features of a key are in memory."""
@@ -95,6 +99,7 @@ class CachedFeatures:
             with phase("store"):
                 for positions, stored in self.model_cache.find(self.kind, [keys[i] for i in not_in_memory]):
                     features.put([not_in_memory[i] for i in positions], torch.from_numpy(stored).to(self.device))
+                    self.read_count += len(positions)
         missing = [i for i in not_in_memory if not features.is_filled[i]]
         if missing:
             self._encode_missing(features, keys, missing, encode)
@@ -123,26 +128,74 @@ class CachedFeatures:
                 features.put(positions, batch)
                 writer.add([keys[i] for i in positions], batch)
 
+    def hold(self, keys: Sequence[str]) -> set[str]:
+        """Return those of distinct keys whose features are in memory or on disk, and keep them in memory until
+        `release`: their items are about to disappear, so that they could not be encoded again."""
+        in_memory = [key for key in keys if key in self]
+        self._held.update(self._locations[key][0] for key in in_memory)
+        wanted = [key for key in keys if key not in self]
+        found = set(in_memory)
+        if self.model_cache is not None and wanted:
+            with phase("store"):
+                for positions, stored in self.model_cache.find(self.kind, wanted):
+                    keys_found = [wanted[i] for i in positions]
+                    self.add_held(keys_found, [torch.from_numpy(stored).to(self.device)])
+                    found.update(keys_found)
+        return found
+
+    def add_held(self, keys: Sequence[str], features: Sequence[Tensor]) -> None:
+        """Keep the features of keys, in parts (B, ...), in memory until `release`, beyond the budget.
+
+        Raises:
+            RequestError: features of one item have another shape than those of the others.
+        """
+        buffer, start = _FeatureBuffer(len(keys)), 0
+        for part in features:
+            buffer.put(range(start, start + len(part)), part)
+            start += len(part)
+        self._held.add(self._add_block(keys, buffer.tensor()))
+
+    def release(self) -> None:
+        """Let the budget decide again about the features that are held."""
+        self._held.clear()
+        self._shrink(self.budget)
+
     def _keep_in_memory(self, keys: Sequence[str], features: Tensor) -> None:
         """Keep features (N, ...) as a new block. If they exceed the budget by themselves, they are not kept."""
         if features.nbytes > self.budget:
             return
-        while self._blocks and features.nbytes + sum(block.nbytes for _, block in self._blocks.values()) > self.budget:
-            oldest = next(iter(self._blocks))
-            for key in self._blocks.pop(oldest)[0]:
+        self._shrink(self.budget - features.nbytes)
+        self._add_block(keys, features)
+
+    def _shrink(self, size: int) -> None:
+        """Remove the oldest blocks until the others, without those that are held, have at most `size` bytes."""
+        free = [number for number in self._blocks if number not in self._held]
+        total = sum(self._blocks[number][1].nbytes for number in free)
+        for number in free:
+            if total <= size:
+                return
+            block_keys, block = self._blocks.pop(number)
+            total -= block.nbytes
+            for key in block_keys:
                 del self._locations[key]
+
+    def _add_block(self, keys: Sequence[str], features: Tensor) -> int:
+        """Add a block and return its number."""
         number = self._blocks_created
         self._blocks[number] = (list(keys), features)
         self._locations |= {key: (number, position) for position, key in enumerate(keys)}
         self._blocks_created += 1
+        return number
 
     def _from_memory(self, keys: Sequence[str]) -> Tensor:
         """Return the features (N, ...) of keys that are all in memory; at least one key."""
         locations = [self._locations[key] for key in keys]
         features = _FeatureBuffer(len(keys))
-        for number in dict.fromkeys(number for number, _ in locations):
+        positions_by_block: dict[int, list[int]] = {}
+        for i, (number, _) in enumerate(locations):
+            positions_by_block.setdefault(number, []).append(i)
+        for number, of_block in positions_by_block.items():
             block = self._blocks[number][1]
-            of_block = [i for i, (other_number, _) in enumerate(locations) if other_number == number]
             positions = torch.tensor([locations[i][1] for i in of_block], device=block.device)
             features.put(of_block, block[positions])
         return features.tensor()

@@ -79,6 +79,7 @@ class FeatureCache:
     Args:
         folder: created when the first features are written.
         limit: size limit in bytes; beyond it, the least recently used files are removed.
+        is_writable: False only reads: nothing is stored, shrunk or removed, whatever its limit was when it was filled.
 
     Raises:
         RequestError: the limit is not positive, or `folder` is a file.
@@ -86,12 +87,15 @@ class FeatureCache:
 
     folder: Path
     limit: int = LIMIT
+    is_writable: bool = True
 
     def __post_init__(self) -> None:
         if self.limit < 1:
             raise RequestError(f"the size limit of the feature cache must be above 0, got {self.limit} bytes")
         if self.folder.exists() and not self.folder.is_dir():
             raise RequestError(f"{self.folder} is not a folder; give another path for the feature cache (--cache)")
+        if not self.is_writable:
+            return
         for model_folder in list_model_folders(self.folder):
             # Removes temporary files of killed processes of this host. Those of other hosts and of older versions,
             # whose process cannot be checked, are removed by age.
@@ -103,7 +107,7 @@ class FeatureCache:
 
     def for_model(self, info: Mapping[str, Any], reporter: Reporter | None = None) -> "ModelCache":
         """Return the part of the cache for one model; `info` is what `model_cache_info` returns for it."""
-        return ModelCache(self, info, reporter or Silent())
+        return ModelCache(self, info, reporter or Silent(), self.is_writable)
 
     def files(self) -> list[tuple[float, int, Path]]:
         """Return (time of last use, size in bytes, path) of each file, the least recently used first."""
@@ -170,7 +174,7 @@ class ModelCache:
     info: Mapping[str, Any]
     reporter: Reporter = field(default_factory=Silent)
     is_writable: bool = True
-    """False after the first failed write: later writes are not tried."""
+    """False in a cache that is only read, and after the first failed write: later writes are not tried."""
     _keys: dict[Path, bytes] = field(default_factory=dict)
     """The keys of each shard seen so far, joined. Shards never change, so their keys are read once. Empty for a shard
     that cannot be used and could not be removed."""
@@ -272,7 +276,7 @@ class ModelCache:
         self._keys.pop(path, None)
         if isinstance(error, FileNotFoundError):
             return  # another process removed it, to keep the cache within its limit
-        if isinstance(error, DamagedFileError):
+        if isinstance(error, DamagedFileError) and self.cache.is_writable:
             with suppress(OSError):
                 path.unlink()
         if path.exists():  # unreadable, or in a read-only folder: remember not to try it again

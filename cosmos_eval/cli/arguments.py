@@ -89,6 +89,8 @@ def refuse_empty_paths(app: typer.Typer, arguments: Sequence[str]) -> None:
     Raises:
         RequestError: an empty value of an option that takes a path, or an empty argument that is no option's value.
     """
+    if all(argument.strip() and not argument.endswith("=") for argument in arguments):
+        return  # the declarations of all commands are read only where they matter
     paths = set(_path_options(app))
     for before, argument in zip(["", *arguments], arguments, strict=False):
         option, sign, value = argument.partition("=")

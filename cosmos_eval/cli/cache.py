@@ -81,11 +81,15 @@ def verify(
 def clear(models: Models = None, cache: CacheFolder = DEFAULT) -> None:
     """Remove cached features; results stay, and a later run computes what it needs again."""
     from cosmos_eval.cache.contents import find_cache_folder, remove_cached_models
+    from cosmos_eval.cache.shard_items import remove_shard_items
 
     store = find_cache_folder(cache)
     spaces = _chosen_or_all(store, models)
     noun = "model" if len(spaces) == 1 else "models"
-    print_line(f"{megabytes(remove_cached_models(spaces))} of {len(spaces)} {noun} removed from {store}")
+    freed = remove_cached_models(spaces)
+    if not models:
+        freed += remove_shard_items(store)
+    print_line(f"{megabytes(freed)} of {len(spaces)} {noun} removed from {store}")
 
 
 @app.command(epilog="Example: cosmos-eval cache export cosmos:runs/exp1/last.pt --out vectors --cache runs/eval")

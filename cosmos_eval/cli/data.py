@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cosmos_eval.cli.options import MaxImagePixels
+from cosmos_eval.cli.options import MaxImagePixels, parse_workers
 from cosmos_eval.cli.streams import print_line
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FIRST = 3
 """How many of the items left out are named."""
+SHUFFLES = ("aro-coco-order", "aro-flickr30k-order")
+"""What `data prepare` shuffles."""
 
 app = typer.Typer(
     help="Check the data of benchmarks on disk; fetch them; prepare what can be made.",
@@ -28,7 +30,7 @@ app = typer.Typer(
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Benchmarks, suites, YAML files, folders (default: every benchmark)."),
+        typer.Argument(help="Benchmarks, suites, YAML files, folders; none: a table of every benchmark."),
     ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
@@ -36,19 +38,36 @@ def check(
     max_image_pixels: MaxImagePixels = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also decode every image and mask.")] = False,
 ) -> None:
-    """Print for each benchmark whether its data is complete; exit 1 if something is missing."""
+    """Print for each benchmark whether its data is complete; exit 1 if something is missing.
+
+    Without names, print a table of what is ready, what is missing and how to get it; exit 0.
+    """
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.protocol.benchmark import load_every_benchmark
     from cosmos_eval.run.fetch_advice import advise_fetching
     from cosmos_eval.run.plan import resolve_benchmarks
 
-    benchmarks = resolve_benchmarks(names) if names else load_every_benchmark()
+    if not names:
+        _print_overview(data_root, deep)
+        return
+    benchmarks = resolve_benchmarks(names)
     not_ready = _print_checks(benchmarks, data_root, deep, make_reporter())
-    advice = advise_fetching(not_ready, data_root) if names else ""
+    advice = advise_fetching(not_ready, data_root)
     if advice:
         print_line(f"note     {advice}")
     if not_ready:
         raise typer.Exit(1)
+
+
+def _print_overview(data_root: Path | None, deep: bool) -> None:
+    """Print the table of all benchmarks."""
+    from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.cli.data_table import describe_states
+    from cosmos_eval.protocol.benchmark import load_every_benchmark
+    from cosmos_eval.run.data_overview import find_data_states
+
+    states = find_data_states(load_every_benchmark(), data_root, deep=deep, reporter=make_reporter())
+    for line in describe_states(states, data_root):
+        print_line(line)
 
 
 def _print_checks(
@@ -176,6 +195,14 @@ def prepare(
     resize: Annotated[str, typer.Option(help="resized: shortest, longest or squash.")] = "shortest",
     max_image_pixels: MaxImagePixels = None,
     interpolation: Annotated[str, typer.Option(help="resized: bicubic or bilinear.")] = "bicubic",
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            callback=parse_workers,
+            help="resized: threads that decode and resize; auto: the cores that may be used.",
+        ),
+    ] = "auto",
 ) -> None:
     """Write the toybox dataset in the formats of COCO, Flickr30k, ImageNet, CIFAR-100, VOC and webdataset; or make the
     masks that a segmentation dataset's publisher leaves to its users; or shuffle captions for ARO's Order sets; or
@@ -184,11 +211,11 @@ def prepare(
     from cosmos_eval.cli.console import make_reporter
 
     if name == "resized":
-        _prepare_resized(benchmarks or [], out, data_root, size, resize, interpolation)
+        _prepare_resized(benchmarks or [], out, data_root, size, resize, interpolation, workers)
         return
     if benchmarks:
         raise RequestError(f"'data prepare {name}' takes nothing behind it, got {' '.join(benchmarks)}")
-    if name in ("aro-coco-order", "aro-flickr30k-order"):
+    if name in SHUFFLES:
         from cosmos_eval.datasets.perception.aro_order import CAPTIONS_OF, prepare_aro_order
         from cosmos_eval.protocol.benchmark import load_benchmark
         from cosmos_eval.run.plan import DEFAULT_DATA_ROOT
@@ -219,24 +246,34 @@ def prepare(
 
 
 def _prepare_resized(
-    names: list[str], out: Path | None, data_root: Path | None, size: int, resize: str, interpolation: str
+    names: list[str],
+    out: Path | None,
+    data_root: Path | None,
+    size: int,
+    resize: str,
+    interpolation: str,
+    workers: int | str,
 ) -> None:
     from cosmos_core.errors import RequestError
+    from cosmos_core.usable_resources import usable_cores
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.datasets import load
     from cosmos_eval.datasets.resized import write_resized
     from cosmos_eval.models.preprocess import ImagePreprocess
+    from cosmos_eval.run.options import EncodingOptions
     from cosmos_eval.run.plan import make_plan
 
     if not names:
         raise RequestError(
             "resized needs the benchmarks whose images it resizes: 'cosmos-eval data prepare resized BENCHMARK'"
         )
+    threads = EncodingOptions(workers=workers).workers  # refuses what is no number of workers
+    threads = max(1, threads) if isinstance(threads, int) else usable_cores()
     preprocess = ImagePreprocess(size, resize=resize, interpolation=interpolation)
     reporter = make_reporter()
     out = out or Path("data/resized")
     for planned in make_plan(names, data_root, reporter=reporter):
         data = load(planned.benchmark, planned.data_root, reporter=reporter)
-        made, kept = write_resized(data.images, preprocess.geometry(), preprocess.pixels, out, reporter)
+        made, kept = write_resized(data.images, preprocess.geometry(), preprocess.pixels, out, reporter, threads)
         print_line(f"{planned.benchmark.name}: {made:,} images written to {out}, {kept:,} were there")
     print_line(f"Read them with: cosmos-eval run --resized {out}")

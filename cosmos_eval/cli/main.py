@@ -2,10 +2,9 @@
 
 import contextlib
 import errno
+import os
 import signal
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, Any
@@ -13,7 +12,6 @@ from typing import Annotated, Any
 import typer
 
 from cosmos_core.errors import RequestError, dead_worker_error, is_dead_worker_error
-from cosmos_core.plugins import plugin_of_bug
 from cosmos_core.printable import printable
 from cosmos_core.signals import Interrupted
 from cosmos_eval.cli import (
@@ -30,7 +28,9 @@ from cosmos_eval.cli import (
     run,
     show,
     show_attention,
+    show_classification,
     show_gallery,
+    show_model,
     train,
     watch,
 )
@@ -39,6 +39,8 @@ from cosmos_eval.cli.streams import safe_streams
 from cosmos_eval.cli.warnings_ import warnings_as_lines
 from cosmos_eval.rank_environment import is_main_process
 
+COMPLETION = "_COSMOS_EVAL_COMPLETE"
+"""Environment variable that the completion script of a shell sets."""
 DONE, ANSWER_IS_NO, BAD_REQUEST, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 app = typer.Typer(
@@ -70,6 +72,8 @@ app.add_typer(results.app, name="results")
 show.app.command(epilog=show_attention.EXAMPLE)(show_attention.attention)
 show.app.command(epilog=show_gallery.RETRIEVAL)(show_gallery.retrieval)
 show.app.command(epilog=show_gallery.PERCEPTION)(show_gallery.perception)
+show.app.command(epilog=show_classification.EXAMPLE)(show_classification.classification)
+show.app.command(epilog=show_model.EXAMPLE)(show_model.model)
 app.add_typer(show.app, name="show")
 check_arguments(app)
 
@@ -104,7 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 the answer is no, 2 a bad request, 3 a bug, 130, 143."""
     with safe_streams(), warnings_as_lines():
-        code = _run_command(arguments)
+        if os.environ.get(COMPLETION):  # the shell asks, not a user
+            from cosmos_eval.cli.completion import answer_shell
+
+            code = answer_shell(app)
+        else:
+            code = _run_command(arguments)
         try:
             sys.stdout.flush()
         except OSError as error:  # a full disk may be noticed only when buffered output is written
@@ -191,6 +200,11 @@ def say_os_error(error: OSError) -> int:
 
 def say_bug(error: Exception) -> int:
     """Report a bug of cosmos-eval or a plug-in: one line that names the file with the traceback."""
+    import tempfile
+    import traceback
+
+    from cosmos_core.plugins import plugin_of_bug  # imports importlib.metadata, a fifth of the time of --help
+
     plugin = plugin_of_bug(error)
     problem = f"a bug in {f'the {plugin}' if plugin else 'cosmos-eval'} ({type(error).__name__}: {error})"
     authors = " to its authors" if plugin else ""

@@ -6,12 +6,30 @@ import typer
 
 
 def _allow_pixels(context: typer.Context, most: int | None) -> int | None:
+    if context.resilient_parsing:  # the shell completes the line; nothing is run
+        return most
     from cosmos_core.image_files import pixels_at_most
 
     context.with_resource(pixels_at_most(most))  # until the command ends, and in the processes that it starts
     return most
 
 
+def parse_workers(text: str) -> int | str:
+    """A number of workers, or the text for the options of the run, which refuse one other than auto."""
+    from cosmos_core.text_files import parse_integer
+
+    number = parse_integer(text)
+    return text if number is None else number
+
+
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        callback=parse_workers,
+        help="Processes that decode images; 0: decode in this one; auto: by cores, memory and what there is to decode.",
+    ),
+]
 MaxImagePixels = Annotated[
     int | None,
     typer.Option(

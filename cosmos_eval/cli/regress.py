@@ -31,6 +31,10 @@ def regress(
     allow_precision: Annotated[
         bool, typer.Option("--allow-precision", help="Compare results of different precisions.")
     ] = False,
+    allow_transforms: Annotated[
+        bool,
+        typer.Option("--allow-transforms", help="Compare transformed embeddings (run --quantize, ...) with others."),
+    ] = False,
     allow_unchecked: AllowUnchecked = False,
     markdown: Annotated[
         Path | None,
@@ -47,6 +51,8 @@ def regress(
     was found; 2: results cannot be compared, or have too few samples for a test."""
     from cosmos_core.errors import RequestError
     from cosmos_core.files import atomic_write_text
+    from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.progress import use_reporter
     from cosmos_eval.regress import text
     from cosmos_eval.regress.answer import Settings
     from cosmos_eval.regress.compare import compare
@@ -64,10 +70,12 @@ def regress(
         seed=seed,
         resamples=resamples,
         allow_precision=allow_precision,
+        allow_transforms=allow_transforms,
     )
     before, after = read_model(baseline), read_model(candidate)
     refuse_unchecked([result for _, result in (*before.values(), *after.values())], allow_unchecked)
-    answer = compare(before, after, settings)
+    with use_reporter(make_reporter()):
+        answer = compare(before, after, settings)
     print(text.markdown(answer), end="")
     for path, write in ((markdown, text.markdown), (json, text.to_json), (junit, text.to_junit)):
         if path is not None:

@@ -9,7 +9,7 @@ from cosmos_eval.cli.list_ import show as print_rows
 from cosmos_eval.cli.streams import print_line
 
 app = typer.Typer(
-    help="Results on disk: list, show, diff, merge; the schema of RESULT.json.",
+    help="Results on disk: list, show, classes, diff, merge; the schema of RESULT.json.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: cosmos-eval results list runs/eval",
@@ -46,6 +46,37 @@ def show(path: Annotated[Path, typer.Argument(help="RESULT.json, or a folder tha
     print_rows(("field", "value"), as_fields(path))
 
 
+@app.command(epilog="Example: cosmos-eval results classes runs/eval --out classes.csv")
+def classes(
+    path: Annotated[Path, typer.Argument(help="RESULT.json, or a folder that holds one; with --out also several.")],
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, writable=True, help="Write the classes of all results as CSV here.")
+    ] = None,
+) -> None:
+    """Print the recall of each class in percent (multi-label: average precision, segmentation: IoU), worst first."""
+    if out is None:
+        from cosmos_eval.results.class_rows import CLASS_COLUMNS, all_rows
+        from cosmos_eval.results.store import read_result
+        from cosmos_eval.results.summary import find_result_file
+
+        file = find_result_file(path)
+        print_rows(CLASS_COLUMNS, all_rows(read_result(file), file))
+        return
+    from cosmos_core.files import atomic_write_text
+    from cosmos_eval.report.class_frame import class_frame
+    from cosmos_eval.report.data_files import csv_text
+    from cosmos_eval.results.class_rows import require_classes
+    from cosmos_eval.results.store import located_results, read_result
+
+    results = [read_result(path)] if path.is_file() else [result for _, result in located_results(path)]
+    with_classes = [result for result in results if result.classes is not None]
+    if not with_classes:
+        require_classes(results[0], path)
+    frame = class_frame(with_classes)
+    atomic_write_text(out, csv_text(frame))
+    print_line(f"{out}: {len(frame):,} classes of {len(with_classes):,} of {len(results):,} results")
+
+
 @app.command(epilog="Example: cosmos-eval results diff before/cosmos-last-1a2b3c4d after/cosmos-last-5e6f7a8b")
 def diff(
     first: Annotated[Path, typer.Argument(help="RESULT.json, or a folder of one model.")],
@@ -77,8 +108,8 @@ def merge(
     from cosmos_eval.results.merge import merge as merge_folders
 
     merged = merge_folders(folders, out)
-    total, models = merged.copied + merged.there, f"{merged.models} model" + ("" if merged.models == 1 else "s")
-    print_line(f"{out}: {total} results of {models}: {merged.copied} copied, {merged.there} were there")
+    total, models = merged.copied + merged.existing, f"{merged.models} model" + ("" if merged.models == 1 else "s")
+    print_line(f"{out}: {total} results of {models}: {merged.copied} copied, {merged.existing} were there")
     if merged.repeated:
         print_line(f"{merged.repeated} more with the same identity and the same numbers left out")
     for folder in merged.aside:

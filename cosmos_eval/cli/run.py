@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cosmos_eval.cli.options import MaxImagePixels
+from cosmos_eval.cli.options import MaxImagePixels, Workers
 from cosmos_eval.cli.streams import print_line
 
 EXAMPLE = """\b
@@ -33,6 +33,13 @@ def run(
             "'cosmos:runs/x/*.pt' is every checkpoint of a folder, with a table and a plot by step."
         ),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The model's name in tables (default: its spec); for several models one each, in the order of "
+            "--model. Of a pattern over checkpoints '{step}', '{file}' or '{run}' tells them apart."
+        ),
+    ] = None,
     suite: Annotated[
         list[str] | None,
         typer.Option(help=f"Suite, or a YAML file with a suite of your own; repeatable (default: {DEFAULT_SUITE})."),
@@ -49,6 +56,13 @@ def run(
         str,
         typer.Option(help="Class names of all classification benchmarks: a named set, or a .txt or .json file."),
     ] = "",
+    rerank: Annotated[
+        int | None,
+        typer.Option(
+            help="Retrieval by a model with embeddings and pair scores: the k best candidates of a query by "
+            "embeddings are scored as pairs. Enters the fingerprint, like metrics.rerank of a definition."
+        ),
+    ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
@@ -60,9 +74,7 @@ def run(
     batch_size: Annotated[
         str, typer.Option(help="Images in one forward pass; 'auto' finds the largest on CUDA.")
     ] = "64",
-    workers: Annotated[
-        int, typer.Option(min=0, max=1024, help="Processes that decode images; 0: decode in this one.")
-    ] = 0,
+    workers: Workers = "auto",
     compile: Annotated[
         bool, typer.Option("--compile", help="torch.compile the image tower; recorded in the precision of results.")
     ] = False,
@@ -76,6 +88,29 @@ def run(
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Measure on this many images only; such results are marked and never ranked."),
+    ] = None,
+    truncate_dim: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Keep the first dimensions of embeddings only (Matryoshka). This and the next three are made of "
+            "cached embeddings, are recorded, and have columns of their own in tables.",
+        ),
+    ] = None,
+    center: Annotated[
+        bool, typer.Option("--center", help="Subtract the mean embedding of images, and that of texts.")
+    ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option(help="int8 or binary codes of embeddings, as sentence-transformers makes them."),
+    ] = None,
+    dual_softmax: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=300.0,
+            help="Retrieval: multiply scores with the softmax over all queries; its scale, such as 100.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
     overwrite: Annotated[
@@ -113,6 +148,10 @@ def run(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="First fetch data that is missing, as 'data fetch' does; asks once.")
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Evaluate WebDataset shards that are missing while they download; keeps none."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --fetch: do not ask before fetching.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
 ) -> None:
@@ -124,12 +163,14 @@ def run(
     from cosmos_eval.models.preflight import check_models
     from cosmos_eval.profiling import Profile
     from cosmos_eval.protocol.benchmark import Benchmark, load_suite
+    from cosmos_eval.protocol.metric_changes import set_rerank
     from cosmos_eval.protocol.prompt_changes import replace_prompts
     from cosmos_eval.rank_environment import is_main_process, read_world_size
     from cosmos_eval.run.options import RunOptions
     from cosmos_eval.run.plan import make_plan, resolve_benchmarks
     from cosmos_eval.run.result_folders import feature_cache_folder
     from cosmos_eval.run.session import Session
+    from cosmos_eval.training.model_labels import label_models
     from cosmos_eval.training.sweep import expand_all
 
     ranks = read_world_size()
@@ -148,10 +189,14 @@ def run(
         raise RequestError("--profile times the work of one process; leave torchrun out")
     if fetch and rank_group is not None:
         raise RequestError("--fetch is for one process; fetch first with 'cosmos-eval data fetch', then run torchrun")
+    if fetch and stream:
+        raise RequestError("--fetch keeps the data and --stream does not; give one of them")
     if keep_going and rank_group is not None:
         raise RequestError("--keep-going is for one process; leave torchrun out")
     unreadable: dict[str, str] = {}
-    specs, swept = expand_all(model or [DEFAULT_MODEL], unreadable)
+    given = model or [DEFAULT_MODEL]
+    specs, swept = expand_all(given, unreadable)
+    labels = label_models(given, label or (), specs, swept)
     options = RunOptions(  # refuses wrong options before models and data are searched
         device=device,
         precision=precision,
@@ -161,6 +206,10 @@ def run(
         decoder=decoder,
         resized=resized,
         limit=limit,
+        truncate_dim=truncate_dim,
+        center=center,
+        quantize=quantize,
+        dual_softmax=dual_softmax,
         seed=seed,
         overwrite=overwrite,
         cache=feature_cache_folder(cache or not no_cache, out),
@@ -179,14 +228,18 @@ def run(
     names: list[str | Path | Benchmark] = [*suite_benchmarks, *(benchmark or ())]
     if templates or class_names:
         names = [*replace_prompts(resolve_benchmarks(names), templates, class_names)]
+    if rerank is not None:
+        names = [*set_rerank(resolve_benchmarks(names), rerank)]
     data_root = fetch_missing(names, data_root, reporter, fetch, yes, dry_run=dry_run, keep_going=skip_missing)
-    plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run, reporter=reporter)
+    plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run, stream=stream, reporter=reporter)
     if dry_run:
         for check in checks:
             for planned in plan if not check.problem else ():
                 problems = "; ".join(planned.problems)
-                ready = f"ready{', ' + check.note if check.note else ''}"
-                print_line(f"{check.spec} × {planned.benchmark.name}: {'missing: ' + problems if problems else ready}")
+                streamed = f", streamed from {planned.stream.describe()}" if planned.stream else ""
+                ready = f"ready{', ' + check.note if check.note else ''}{streamed}"
+                name = f"{check.spec} ({labels[check.spec]})" if check.spec in labels else check.spec
+                print_line(f"{name} × {planned.benchmark.name}: {'missing: ' + problems if problems else ready}")
         for problem in model_problems:
             print_line(f"not loadable: {problem}")
         is_data_missing = any(planned.problems for planned in plan) and not skip_missing
@@ -202,7 +255,7 @@ def run(
         session.failed.append(problem)
     results, step_lines = [], []
     profiles = [Profile() if profile else None for _ in specs]
-    for spec, measured in zip(specs, evaluate_models(session, specs, plan, profiles), strict=True):
+    for spec, measured in zip(specs, evaluate_models(session, specs, plan, profiles, labels), strict=True):
         results += measured
         if spec in swept:
             step_lines += swept_lines(swept[spec], measured)

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.options import Workers
 from cosmos_eval.cli.streams import print_line
 
 app = typer.Typer(
-    help="Images of what a model does: maps, galleries, predicted masks.",
+    help="Images of what a model does: maps, galleries, predicted masks; and how it is read.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: cosmos-eval show segmentation --model cosmos:toybox --benchmark toybox-segmentation-csa",
@@ -26,7 +27,13 @@ Keys = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")]
-Workers = Annotated[int, typer.Option(min=0, max=1024, help="Processes that decode images; 0: decode in this one.")]
+Results = Annotated[
+    Path | None,
+    typer.Option(
+        help="The --out folder of a run, whose cached features are read (default: the run that --out lies in)."
+    ),
+]
+Cache = Annotated[Path | None, typer.Option(help="Feature cache to read and to store in, instead of a run's.")]
 
 
 @app.callback()
@@ -57,7 +64,7 @@ def segmentation(
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Sliding windows in one forward pass.")] = 64,
-    workers: Workers = 0,
+    workers: Workers = "auto",
 ) -> None:
     """Predicted label maps beside their images, and the IoU of each class."""
     from cosmos_core.errors import RequestError

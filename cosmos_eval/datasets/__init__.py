@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cosmos_eval.progress import Reporter
     from cosmos_eval.protocol.benchmark import Benchmark
 
-__all__ = ["check", "dataset_fingerprint", "limit", "load", "read"]
+__all__ = ["check", "dataset_fingerprint", "limit", "load", "read", "take_images", "with_fingerprint"]
 
 
 def load(
@@ -37,12 +37,17 @@ def load(
     Raises:
         RequestError: something is missing or inconsistent; one line with all of it.
     """
-    from cosmos_eval.datasets.fingerprint import dataset_fingerprint
-    from cosmos_eval.datasets.image_facts import decoding_remarks
-
     data = read(benchmark, data_root, reporter)
     if limit is not None:
         data = take_images(data, limit)
+    return with_fingerprint(data, workers, reporter)
+
+
+def with_fingerprint(data: "Data", workers: int = 8, reporter: "Reporter | None" = None) -> "Data":
+    """Return data with their fingerprint, and with the remarks that need the content of every image."""
+    from cosmos_eval.datasets.fingerprint import dataset_fingerprint
+    from cosmos_eval.datasets.image_facts import decoding_remarks
+
     if data.fingerprint:
         return data
     fingerprint = dataset_fingerprint(data, workers, reporter)
@@ -141,10 +146,13 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     from cosmos_core.short_repr import short_name
     from cosmos_eval.datasets.data.splits import read_splits
     from cosmos_eval.datasets.decoders import apply_exif
+    from cosmos_eval.datasets.in_memory import read_in_memory
     from cosmos_eval.datasets.reader import APPLY
     from cosmos_eval.datasets.reader_registry import READERS, reader_info
     from cosmos_eval.progress import use_reporter
 
+    if benchmark.data is not None:
+        return read_in_memory(benchmark)
     name = benchmark.dataset["reader"]
     reader = reader_info(name)
     root = Path(data_root) if data_root is not None else benchmark.folder

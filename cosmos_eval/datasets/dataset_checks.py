@@ -13,6 +13,7 @@ from cosmos_core.printable import printable
 from cosmos_core.text_files import kind_of
 from cosmos_eval.datasets.consistency import find_inconsistencies, format_names
 from cosmos_eval.datasets.data.base import Data
+from cosmos_eval.datasets.reader_registry import reader_info
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
@@ -111,7 +112,16 @@ class DatasetChecker:
         """
         option_value = self.options[option]
         alternatives = [option_value] if isinstance(option_value, str) else option_value
-        paths = [self.resolve_path(path) for path in alternatives]
+        addresses = [path for path in alternatives if "://" in path]
+        paths = [self.resolve_path(path) for path in alternatives if path not in addresses]
+        if addresses and reader_info(self.options["reader"]).stream is None:
+            self.refuse(
+                f"has the address {addresses[0]}, which the reader {self.options['reader']} does not read; give a path "
+                "inside the data root"
+            )
+        if addresses and not paths:
+            self.add_problem(f"has no data on disk: `cosmos-eval run` streams it from {addresses[0]}")
+            return None
         existing = [path for path in paths if (path.is_dir() if kind == "folder" else path.is_file())]
         if existing:
             if containing is None or is_outside_folder(containing):  # `check_images` refuses such names later

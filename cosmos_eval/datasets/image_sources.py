@@ -4,9 +4,11 @@ Other kinds are defined where they are made: images in tar shards (`webdataset.p
 (`clip_benchmark.py`) and of mmsegmentation's (`mmseg/`), and boxes cut from images (`perception/crops.py`).
 """
 
+import copy
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -64,6 +66,13 @@ class ImageSource:
             facts = self.__dict__["_facts"] = read_facts(self.encoded(content))
             known_digest = self.__dict__["_digest"] = content_digest(content, facts.rule)
         return known_digest
+
+    def undigested(self) -> Self:
+        """Return a copy without a digest: it is computed from what the image is now."""
+        image = copy.copy(self)
+        for name in ("_digest", "_facts"):
+            image.__dict__.pop(name, None)
+        return image
 
     def verified_content(self) -> bytes:
         """Return the content, to be decoded. If `digest` was computed, here or in another process, it must still fit.
@@ -179,6 +188,9 @@ class UprightImage(ImageSource):
         with apply_exif():
             return self.image.digest()
 
+    def undigested(self) -> Self:
+        return replace(self, image=self.image.undigested())
+
     def load(self) -> Image.Image:
         with apply_exif():
             return self.image.load()
@@ -195,4 +207,5 @@ class ArrayImage(ImageSource):
         return repr(self.pixels.shape).encode() + self.pixels.tobytes()
 
     def load(self) -> Image.Image:
+        self.require_unchanged(self.content())
         return Image.fromarray(self.pixels)

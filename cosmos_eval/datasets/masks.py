@@ -1,6 +1,8 @@
 """Segmentation masks of a dataset: the class of every pixel of an image."""
 
+import copy
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -27,6 +29,12 @@ class Mask:
         if known_digest is None:
             known_digest = self.__dict__["_digest"] = labels_digest(self.load())
         return known_digest
+
+    def undigested(self) -> Self:
+        """Return a copy without a digest: it is computed from what the mask is now."""
+        mask = copy.copy(self)
+        mask.__dict__.pop("_digest", None)
+        return mask
 
     def verified_labels(self) -> np.ndarray:
         """Return the labels. If `digest` was computed, here or in another process, it must still fit.

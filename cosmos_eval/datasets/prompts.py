@@ -18,6 +18,8 @@ PLACEHOLDER = "{c}"
 TEMPLATE_FILE = "en_zeroshot_classification_templates.json"
 """In clip-benchmark's package: its templates of each dataset."""
 FROM_DATASET = "dataset"
+DEFAULT_TEMPLATES = ["a photo of a {c}."]
+"""Used where data come without a definition and have none: CLIP's paper's template for sets of everyday objects."""
 NAMED_TEMPLATES = ("openai-80", "simple-7", FROM_DATASET, "clip-benchmark:NAME")
 NAMED_CLASSES = ("imagenet1k", FROM_DATASET, "clip-benchmark:NAME")
 

@@ -62,6 +62,9 @@ class ReaderInfo:
     """Option -> the other option without which it has no effect."""
     check: Any = None
     """`(benchmark, data root) -> problems`, called before `load`."""
+    stream: Any = None
+    """`(benchmark, folder) -> StreamedReading` (`cosmos_eval.datasets.stream.reading`), or its `module:function`; None
+    where the data must be on disk as a whole."""
     summary: str = ""
     about: Mapping[str, str] = field(default_factory=dict)
     """Option -> what it means, in one line, for `list readers NAME`."""
@@ -108,6 +111,7 @@ def to_reader_info(reader: Any) -> ReaderInfo:
         needs_root=bool(getattr(reader, "needs_root", True)),
         only_with=dict(getattr(reader, "only_with", {})),
         check=getattr(reader, "check", None),
+        stream=getattr(reader, "stream", None),
         summary=first_sentence(reader),
         needed_files=getattr(reader, "needed_files", None),
         about=dict(getattr(reader, "about", {})),

@@ -152,9 +152,11 @@ BUILT_IN: dict[str, Any] = {
         kinds=("classification", "multilabel", "retrieval"),
         required={"path": PATH},
         optional={"split": TEXT, **EXIF, **CANDIDATES},
+        stream="cosmos_eval.datasets.webdataset_stream:StreamedWebDataset",
         summary="WebDataset shards, as clip-benchmark's hub copies",
         about={
-            "path": "folder with classnames.txt and the folder of the split",
+            "path": "folder with classnames.txt and the folder of the split, or its address "
+            "(https://..., hf://datasets/OWNER/NAME@COMMIT): then it is streamed",
             "split": "folder of the shards (test)",
         },
     ),

@@ -12,7 +12,9 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -150,6 +152,7 @@ def write_resized(
     pixels: Callable[[Image.Image], Any],
     folder: Path,
     reporter: Reporter | None = None,
+    workers: int = 1,
 ) -> tuple[int, int]:
     """Add images to a folder, which is created if it does not exist; images that are stored already are kept.
 
@@ -158,6 +161,7 @@ def write_resized(
     Args:
         geometry: settings of resizing and cropping.
         pixels: resizes and crops an image: (H, W, 3) uint8, as an array or a tensor.
+        workers: threads that decode and resize; the order of the images, and so the files, are the same for any number.
 
     Returns:
         The number of images that were added, and of those that were stored already.
@@ -181,27 +185,58 @@ def write_resized(
             advance(1)
     to_write = list(new_images.items())
     next_shard = 1 + max((shard for shard, *_ in locations.values()), default=-1)
-    with reporter.task("resizing images", len(to_write), "images") as advance:
+    with (
+        reporter.task("resizing images", len(to_write), "images") as advance,
+        ThreadPoolExecutor(max(1, workers)) as pool,
+    ):
         for number, start in enumerate(range(0, len(to_write), PER_SHARD), next_shard):
             shard_images = to_write[start : start + PER_SHARD]
-            locations |= _write_shard(folder, number, shard_images, pixels, recipe_digest(recipe), lambda: advance(1))
+            arrays = _resize_in_order(pool, shard_images, pixels, 2 * workers)
+            locations |= _write_shard(folder, number, arrays, recipe_digest(recipe), lambda: advance(1))
     index = {"form": FORMAT, "made": recipe, "digest": recipe_digest(recipe), "pictures": locations}
     atomic_write_text(folder / INDEX, json.dumps(index) + "\n")
     return len(new_images), len(images) - len(new_images)
 
 
+def _resize(entry: tuple[str, ImageSource], pixels: Callable[[Image.Image], Any]) -> tuple[str, bytes]:
+    """Return the digest of an image and the content of its member."""
+    digest, image = entry
+    stream = io.BytesIO()
+    np.save(stream, np.asarray(pixels(image.load()), dtype=np.uint8), allow_pickle=False)
+    return digest, stream.getvalue()
+
+
+def _resize_in_order(
+    pool: ThreadPoolExecutor,
+    images: Iterable[tuple[str, ImageSource]],
+    pixels: Callable[[Image.Image], Any],
+    ahead: int,
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the results of `_resize` in order. At most `ahead` of them wait: `pool.map` would keep a whole shard."""
+    waiting: deque[Future[tuple[str, bytes]]] = deque()
+    try:
+        for image in images:
+            waiting.append(pool.submit(_resize, image, pixels))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
 def _write_shard(
     folder: Path,
     number: int,
-    images: Iterable[tuple[str, ImageSource]],
-    pixels: Callable[[Image.Image], Any],
+    images: Iterable[tuple[str, bytes]],
     digest_of_recipe: str,
     advance: Callable[[], object],
 ) -> dict[str, Location]:
     """Write one shard and return digest -> location of its images.
 
     Args:
-        images: (digest, image).
+        images: (digest, content of the member).
         digest_of_recipe: of how the pixels are made, for the header.
     """
     locations = {}
@@ -210,10 +245,7 @@ def _write_shard(
         atomic_path(path) as temporary,
         tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT, pax_headers={HEADER: digest_of_recipe}) as tar,
     ):
-        for digest, image in images:
-            stream = io.BytesIO()
-            np.save(stream, np.asarray(pixels(image.load()), dtype=np.uint8), allow_pickle=False)
-            content = stream.getvalue()
+        for digest, content in images:
             add_member(tar, f"{digest}.npy", content)
             # The tar is now at the end of the content's padding, which fills whole blocks. Counted from there, since
             # the headers before the content have no fixed length.

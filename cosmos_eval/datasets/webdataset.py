@@ -1,7 +1,7 @@
 """Datasets in clip-benchmark's WebDataset format: tar shards of images with a label, labels or captions."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -27,6 +27,9 @@ from cosmos_eval.datasets.label_rows import parse_label_row, stack_label_rows
 CAPTIONS_SUFFIX, ROW_SUFFIX = "txt", "npy"
 LABEL_SUFFIXES = {"classification": "cls", "multilabel": ROW_SUFFIX, "retrieval": CAPTIONS_SUFFIX}
 """Kind of data -> suffix of what an image is labelled with."""
+DEFAULT_SPLIT = "test"
+SHARD_COUNT = "nshards.txt"
+"""In the folder of the shards: their number."""
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 SHARD_IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
@@ -66,6 +69,93 @@ class TarImage(ImageSource):
         return decode(self.verified_content(), f"{self.key} in {self.path}")
 
 
+@dataclass(frozen=True)
+class ShardSamples:
+    """The samples of one shard, in order."""
+
+    images: Sequence[ImageSource]
+    labels: Sequence[Any]
+    """Of each image: the text of its label or captions, or a row of labels."""
+    lone_block: int | None = None
+    """Position of a single empty block at the end, where there is one: the shard may be cut short."""
+
+
+class WebDataset:
+    """One split of a dataset, read shard by shard, from a folder that need not hold all shards at the same time.
+
+    Args:
+        benchmark: the definition.
+        root: the folder with the folder of the split and the files of class names and templates.
+        checker: collects problems and remarks.
+    """
+
+    def __init__(self, benchmark: Any, root: Path, checker: DatasetChecker) -> None:
+        self.benchmark, self.root, self.checker = benchmark, root, checker
+        self.split = str(checker.options.get("split", DEFAULT_SPLIT))
+        self.label_suffix = LABEL_SUFFIXES[benchmark.data_kind]
+        self.has_classes = self.label_suffix != CAPTIONS_SUFFIX
+
+    def list_shards(self) -> list[Path]:
+        """Return the tar files that nshards.txt announces, all of which exist.
+
+        Raises:
+            DataProblems: shards or files of class names are missing.
+        """
+        shards = _list_shards(self.root / self.split, self.checker)
+        self.require_class_files()
+        return shards
+
+    def require_class_files(self) -> None:
+        """Raise all problems if files of class names or templates are missing, or there were problems before."""
+        if self.has_classes:
+            _require_class_files(self.root, self.benchmark, self.checker)
+        self.checker.raise_if_problems()
+
+    def read_shard(self, shard: Path) -> ShardSamples:
+        """Return the samples of a shard.
+
+        Raises:
+            DataProblems: a broken shard, or a sample without image or label.
+        """
+        return _read_shard(shard, self.label_suffix, self.checker)
+
+    def build(self, shards: Mapping[str, ShardSamples]) -> Data:
+        """Return the data of all shards.
+
+        Args:
+            shards: name -> samples, in the order of the shards.
+
+        Raises:
+            DataProblems: labels that are no numbers, unexpected counts.
+        """
+        _remark_on_shards(shards, self.checker)
+        images = [image for samples in shards.values() for image in samples.images]
+        labels = [label for samples in shards.values() for label in samples.labels]
+        self.checker.image_folder = self.root / self.split
+        if not self.has_classes:
+            return self.checker.finish(_retrieval_data(images, labels))
+        class_names, templates = self._class_names_and_templates()
+        if self.label_suffix == ROW_SUFFIX:
+            rows = stack_label_rows(labels, [image.key for image in images], len(class_names), self.checker)
+            return self.checker.finish(MultilabelData(images, rows, class_names, templates))
+        indices = [_class_index(label, image, self.checker) for label, image in zip(labels, images, strict=True)]
+        return self.checker.finish(
+            ClassificationData(
+                images=images,
+                labels=np.array(indices, dtype=np.int64),
+                class_names=class_names,
+                templates=templates,
+            )
+        )
+
+    def _class_names_and_templates(self) -> tuple[list[str], Any]:
+        class_names = _class_names(self.root, self.benchmark, self.checker)
+        templates = self.benchmark.resolve_prompts().templates
+        if templates is None and (self.root / TEMPLATES).is_file():
+            templates = _read_text_lines(self.root / TEMPLATES)
+        return class_names, templates_by_class(templates, class_names, self.checker)
+
+
 def read_webdataset(benchmark: Any, data_root: Path) -> Data:
     """Read the samples of all shards in order: images with `.cls`, a class index, `.npy`, a row of
     0 and 1 for each class, or `.txt`, one caption a line.
@@ -81,42 +171,19 @@ def read_webdataset(benchmark: Any, data_root: Path) -> Data:
             is no number, unexpected counts.
     """
     checker = DatasetChecker(benchmark, data_root)
-    split = checker.options.get("split", "test")
-    (root,) = checker.require(checker.find_path("path", "folder", containing=f"{split}/nshards.txt"))
-    label_suffix = LABEL_SUFFIXES[benchmark.data_kind]
-    has_classes = label_suffix != CAPTIONS_SUFFIX
-    shards = _list_shards(root / split, checker)
-    if has_classes:
-        _require_class_files(root, benchmark, checker)
-    checker.raise_if_problems()
-    images, labels = _read_samples(shards, label_suffix, checker)
-    checker.image_folder = root / split
-    if not has_classes:
-        captions = [text.splitlines() for text in labels]
-        counts = [len(image_captions) for image_captions in captions]
-        return checker.finish(
-            RetrievalData(
-                images=images,
-                texts=[caption for image_captions in captions for caption in image_captions],
-                image_of_text=np.repeat(np.arange(len(images), dtype=np.int64), counts),
-            )
-        )
-    class_names = _class_names(root, benchmark, checker)
-    templates = benchmark.resolve_prompts().templates
-    if templates is None and (root / TEMPLATES).is_file():
-        templates = _read_text_lines(root / TEMPLATES)
-    class_templates = templates_by_class(templates, class_names, checker)
-    if label_suffix == ROW_SUFFIX:
-        rows = stack_label_rows(labels, [image.key for image in images], len(class_names), checker)
-        return checker.finish(MultilabelData(images, rows, class_names, class_templates))
-    indices = [_class_index(label, image, checker) for label, image in zip(labels, images, strict=True)]
-    return checker.finish(
-        ClassificationData(
-            images=images,
-            labels=np.array(indices, dtype=np.int64),
-            class_names=class_names,
-            templates=class_templates,
-        )
+    split = checker.options.get("split", DEFAULT_SPLIT)
+    (root,) = checker.require(checker.find_path("path", "folder", containing=f"{split}/{SHARD_COUNT}"))
+    dataset = WebDataset(benchmark, root, checker)
+    return dataset.build({shard.name: dataset.read_shard(shard) for shard in dataset.list_shards()})
+
+
+def _retrieval_data(images: list[ImageSource], texts: list[str]) -> RetrievalData:
+    captions = [text.splitlines() for text in texts]
+    counts = [len(image_captions) for image_captions in captions]
+    return RetrievalData(
+        images=images,
+        texts=[caption for image_captions in captions for caption in image_captions],
+        image_of_text=np.repeat(np.arange(len(images), dtype=np.int64), counts),
     )
 
 
@@ -158,14 +225,12 @@ def _class_names(root: Path, benchmark: Any, checker: DatasetChecker) -> list[st
 
 def _list_shards(folder: Path, checker: DatasetChecker) -> list[Path]:
     """Return the tar files that nshards.txt announces; if some are missing, add a problem and return none."""
-    counts_path = folder / "nshards.txt"
+    counts_path = folder / SHARD_COUNT
     if not counts_path.is_file():
         checker.add_missing(str(counts_path), counts_path)
         return []
-    text = read_text(counts_path).strip()
-    number = parse_integer(text)
+    number = read_shard_count(counts_path, checker)
     if not number:
-        checker.add_problem(f"has {short_repr(text)} in {counts_path}, which must be the number of shards")
         return []
     # The number may be wrong by any factor. Of a billion names only as many are made as a message shows: existing
     # files are listed, and the announced names are a generator.
@@ -189,43 +254,37 @@ def _list_shards(folder: Path, checker: DatasetChecker) -> list[Path]:
     return [folder / name for name in shard_names]
 
 
-def _read_samples(
-    shards: list[Path], label_suffix: str, checker: DatasetChecker
-) -> tuple[list[ImageSource], list[Any]]:
-    """Return the images of all shards, and the label of each one; with remarks on unusual shards."""
-    images: list[ImageSource] = []
-    labels: list[Any] = []
-    empty_shards: list[str] = []
-    lone_blocks: list[str] = []
-    for shard in shards:
-        samples = _read_shard(shard, label_suffix, checker, lone_blocks)
-        images += [image for image, _ in samples]
-        labels += [label for _, label in samples]
-        if not samples:
-            empty_shards.append(shard.name)
+def read_shard_count(path: Path, checker: DatasetChecker) -> int:
+    """Return the number in an nshards.txt; if it is none, add a problem and return 0."""
+    text = read_text(path).strip()
+    number = parse_integer(text)
+    if not number:
+        checker.add_problem(f"has {short_repr(text)} in {path}, which must be the number of shards")
+    return number or 0
+
+
+def _remark_on_shards(shards: Mapping[str, ShardSamples], checker: DatasetChecker) -> None:
+    """Add remarks on shards without a sample, and on those that may be cut short."""
+    empty_shards = [name for name, samples in shards.items() if not samples.images]
+    lone_blocks = [
+        f"{name} (at byte {samples.lone_block:,})" for name, samples in shards.items() if samples.lone_block is not None
+    ]
     for names, fact in ((empty_shards, "no sample"), (lone_blocks, LONE_BLOCK)):
         if names:
             verb = "has" if len(names) == 1 else "have"
             checker.add_remark(f"{len(names):,} of {len(shards):,} shards {verb} {fact}: {format_names(names)}")
-    return images, labels
 
 
-def _read_shard(
-    shard: Path, label_suffix: str, checker: DatasetChecker, lone_blocks: list[str]
-) -> list[tuple[ImageSource, Any]]:
-    """Return the image and the label of every sample of a shard.
-
-    A shard that ends with a single empty block, and may therefore be cut short, is added to `lone_blocks`.
-    """
+def _read_shard(shard: Path, label_suffix: str, checker: DatasetChecker) -> ShardSamples:
+    """Return the image and the label of every sample of a shard."""
     status = shard.stat()
     try:
         positions, lone_block = _list_members(shard, status.st_size, status.st_mtime_ns, label_suffix)
     except (TarError, OSError) as error:
         advice = "" if isinstance(error, OtherFileKind) else "; fetch it again"
         checker.refuse(f"cannot read the shard {shard}: {error}{advice}")
-    if lone_block is not None:
-        lone_blocks.append(f"{shard.name} (at byte {lone_block:,})")
-    samples: list[tuple[ImageSource, Any]] = []
+    images: list[ImageSource] = []
+    labels: list[Any] = []
     parse = _PARSERS.get(label_suffix, _parse_text)
     for name, parts in positions.items():
         image_suffix = next((suffix for suffix in SHARD_IMAGE_SUFFIXES if suffix in parts), None)
@@ -237,9 +296,9 @@ def _read_shard(
                 f"has the sample {name} without {lacking} in {shard}{_dot_advice(name, parts, label_suffix)}"
             )
         offset, size = parts[image_suffix]
-        image = TarImage(f"{shard.stem}/{name}.{image_suffix}", shard, offset, size)
-        samples.append((image, _read_label(shard, f"{name}.{label_suffix}", parts[label_suffix], checker, parse)))
-    return samples
+        images.append(TarImage(f"{shard.stem}/{name}.{image_suffix}", shard, offset, size))
+        labels.append(_read_label(shard, f"{name}.{label_suffix}", parts[label_suffix], checker, parse))
+    return ShardSamples(images, labels, lone_block)
 
 
 def _dot_advice(name: str, parts: dict[str, tuple[int, int]], label_suffix: str) -> str:

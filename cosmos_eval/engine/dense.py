@@ -30,6 +30,7 @@ from cosmos_eval.datasets.decoders import PILLOW, Decoder
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.image_loading import each_image
 from cosmos_eval.engine.windows import WindowGrid, resize_image, window_grid
+from cosmos_eval.engine.worker_count import Workers
 from cosmos_eval.models.preprocess import channel_tensor
 from cosmos_eval.profiling import time_items
 
@@ -98,7 +99,7 @@ def dense_features(
     images: Sequence[ImageSource],
     settings: Mapping[str, Any],
     batch_size: int,
-    workers: int,
+    workers: int | Workers,
     encode: Encode,
     normalised: Callable[[Tensor], Tensor] | None = None,
     decoder: Decoder = PILLOW,

@@ -5,6 +5,7 @@ See `cosmos_eval.engine` for the path of an image through it.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.cache.cached_features import CachedFeatures, EncodedBatches
 from cosmos_eval.cache.feature_cache import FeatureCache, ModelCache, model_cache_info
 from cosmos_eval.cache.item_names import write_names
@@ -40,9 +42,12 @@ from cosmos_eval.engine.unit_features import (
     text_name,
 )
 from cosmos_eval.engine.window_features import window_features
+from cosmos_eval.engine.worker_count import AUTO, Workers
 from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
+from cosmos_eval.protocol.feature_transforms import NONE as NO_TRANSFORMS
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 
 
 class TaskEngine(Protocol):
@@ -69,7 +74,8 @@ class Engine:
         model: an adapter (`cosmos_eval.models.base.Model`). `self.device` is its device.
         batch_size: images in a batch; a batch of texts holds four times as many texts, or as many tokens as these.
             `auto` finds a size on the device (`cosmos_eval.engine.batch_size`).
-        workers: processes that decode and preprocess images; 0 does it in this process.
+        workers: processes that decode and preprocess images; 0 does it in this process; `auto` chooses a number for
+            each loader (`cosmos_eval.engine.worker_count`).
         precision: auto, fp32, bf16 or fp16. `self.precision` is the one that is used on the model's device, with what
             else changes the numbers (`cosmos_eval.engine.precision`).
         reporter: shows progress.
@@ -90,7 +96,7 @@ class Engine:
         self,
         model: Any,
         batch_size: int | str = 64,
-        workers: int = 0,
+        workers: int | str = 0,
         precision: str = "auto",
         reporter: Reporter | None = None,
         cache: FeatureCache | None = None,
@@ -100,11 +106,10 @@ class Engine:
         resized: Path | None = None,
     ) -> None:
         checked_batch_size = check_batch_size(batch_size)
-        if workers < 0:
-            raise RequestError(f"batch size must be at least 1, or auto, and workers at least 0; got {workers} workers")
+        if workers != AUTO and not (isinstance(workers, Integral) and workers >= 0):
+            raise RequestError(f"workers must be a whole number of at least 0, or auto; got {short_repr(workers)}")
         self.model = model
         self.device = torch.device(model.device)
-        self.workers = workers
         resolved_precision = resolve_precision(precision, self.device)
         self.is_precomputed = is_precomputed = hasattr(model, "read_image_embeddings")
         """Whether the model returns precomputed features instead of encoding."""
@@ -121,6 +126,7 @@ class Engine:
         self.decoder_differences: dict[str, Any] | None = None
         """Differences between Pillow and another decoder, on the first images of the benchmark."""
         self.reporter = reporter or Silent()
+        self.workers = Workers.for_this_process(workers, self.reporter, self.device.type)
         self.batch_size = checked_batch_size if isinstance(checked_batch_size, int) else self._auto_batch_size()
         self.ranks = ranks or RankGroup(local_state=self)
         # Not on devices that compute asynchronously: a hook would run before its layer is computed. Not with
@@ -133,6 +139,8 @@ class Engine:
         """How many images, texts and pairs of the benchmark passed the model; windows are not counted."""
         self.text_counts = TextCounts()
         """How many texts of the benchmark were read, and how many of them were truncated."""
+        self.transforms = NO_TRANSFORMS
+        """What is done to the embeddings of the benchmark after the fact."""
         self.model_cache: ModelCache | None = None
         """The part of the feature cache for this model."""
         if cache is not None and model.digest and not is_precomputed:
@@ -142,12 +150,34 @@ class Engine:
         self.cached_texts = CachedFeatures("texts", self.model_cache, self.device)
         self.cached_pair_scores = CachedFeatures("pairs", self.model_cache)
 
-    def start_benchmark(self, benchmark: str) -> None:
-        """Start a benchmark: reset everything that is counted for each benchmark."""
-        self.benchmark = benchmark
+    def start_benchmark(self, benchmark: str, transforms: FeatureTransforms = NO_TRANSFORMS) -> None:
+        """Start a benchmark: reset everything that is counted for each benchmark.
+
+        Args:
+            transforms: what `score` does to embeddings. Features in the cache, in memory, and those that
+                `image_features` and `text_features` return, stay as the model made them.
+
+        Raises:
+            RequestError: embeddings are to be transformed, and the model does not score by their dot product.
+        """
+        self._require_transformable(transforms)
+        self.benchmark, self.transforms = benchmark, transforms
         self.encoded = dict.fromkeys(self.encoded, 0)
         self.decoder_differences = None
         self.text_counts = TextCounts()
+        self.workers.start_benchmark()
+
+    def _require_transformable(self, transforms: FeatureTransforms) -> None:
+        reason = ""
+        if is_pair_scorer(self.model):
+            reason = "scores pairs of an image and a text"
+        elif has_similarity(self.model):
+            reason = "scores by a similarity of its own"
+        if transforms and reason:
+            raise RequestError(
+                f"{self.model.spec} {reason}, not by the dot product of two embeddings: there is nothing to transform; "
+                f"run it without {transforms.arguments}"
+            )
 
     def use_batch_size(self, size: int) -> None:
         """Set another batch size. Ranks that found different sizes by `auto` agree on one this way."""
@@ -262,7 +292,7 @@ class Engine:
         """Return the scores of N images and M texts, to be read in blocks (`cosmos_eval.engine.scores`).
 
         A score is what the model's `score_pairs` returns if it has that, else what its `similarity` returns if it has
-        that, else the dot product of unit embeddings.
+        that, else the dot product of unit embeddings, after the transforms of the benchmark.
 
         Args:
             rerank: for a model that has both features and `score_pairs`: the number of best candidates of each query,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,20 +12,21 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from cosmos_core.errors import RequestError, dead_worker_error, is_dead_worker_error
+from cosmos_core.errors import RequestError, dead_worker_error, dead_worker_reason, is_dead_worker_error
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
 from cosmos_core.worker_timeouts import SECONDS, worker_batches
 from cosmos_eval.datasets.decoders import PILLOW, Decoder, use_decoder
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.resized import ResizedImages
+from cosmos_eval.engine.worker_count import PREFETCHED, Probe, Workers
 from cosmos_eval.profiling import current_profile
 from cosmos_eval.progress import Reporter
 
 _THREADS = min(8, os.cpu_count() or 1)
-_PREFETCHED = 2
-"""Batches that each worker prepares ahead."""
+_PROBED = 4
+"""Images that are loaded first to see how long it takes and how large they are."""
 
 
 def compute_digests(images: Sequence[ImageSource], reporter: Reporter) -> list[str]:
@@ -55,6 +57,10 @@ class _LoadError:
     """
 
     line: str
+
+
+class _NoRoom(_LoadError):
+    """The message of a worker whose batch does not fit in shared memory."""
 
 
 class _Loaded(NamedTuple):
@@ -138,13 +144,16 @@ class _CheckedCollate:
 
     memory: SharedMemory | None
     collate: Callable[[Any], _Loaded | _LoadError]
+    is_auto: bool
+    """Whether the user left the number of workers to us: then the main process goes on without them."""
 
     def __call__(self, items: Any) -> _Loaded | _LoadError:
         batch = self.collate(items)
         if self.memory is None or isinstance(batch, _LoadError):
             return batch
-        message = self.memory.refusal(_tensor_bytes(batch.pixels), len(items) if isinstance(items, list) else 1)
-        return _LoadError(message) if message else batch
+        size, count = _tensor_bytes(batch.pixels), len(items) if isinstance(items, list) else 1
+        message = self.memory.shortage(size) if self.is_auto else self.memory.refusal(size, count)
+        return _NoRoom(message) if message else batch
 
 
 def _tensor_bytes(value: Any) -> int:
@@ -161,7 +170,7 @@ def image_batches(
     images: Sequence[ImageSource],
     preprocess: Callable[[Image.Image], Tensor],
     batch_size: int,
-    workers: int,
+    workers: int | Workers,
     pin_memory: bool = False,
     decoder: Decoder = PILLOW,
     resized: ResizedImages | None = None,
@@ -172,7 +181,8 @@ def image_batches(
 
     Args:
         preprocess: an image -> a tensor of fixed shape; picklable.
-        workers: processes that decode and preprocess; 0 does it in this process.
+        workers: processes that decode and preprocess; 0 does it in this process. `Workers` may choose the
+            number; this process then goes on without them if they fail.
         pin_memory: return batches in page-locked memory, for asynchronous copies to a CUDA device.
         resized: images that `preprocess` resized before; an image that is in it is read from there.
 
@@ -180,64 +190,113 @@ def image_batches(
         RequestError: an image cannot be decoded, `preprocess` refuses it, or the results of `preprocess` differ in
             shape. The message names the first such image in order; it is the same with and without workers.
     """
-    workers = min(workers, -(-len(images) // batch_size))  # no more workers than batches
-    memory = shared_memory_for(workers, _PREFETCHED, "--workers 0", "--batch-size")
-    loader = DataLoader(
-        _ImageDataset(images, preprocess, decoder, resized),
-        batch_size=batch_size,
-        shuffle=False,
-        collate_fn=_CheckedCollate(memory, _collate),
-        pin_memory=pin_memory,
-        **_worker_options(workers),
-    )
-    for batch in _read_loader(loader):
-        yield _unpack(batch)
+    chosen = Workers(workers) if isinstance(workers, int) else workers
+    dataset = _ImageDataset(images, preprocess, decoder, resized)
+    yield from chosen.count_waiting(_load(dataset, batch_size, chosen, _collate, pin_memory))
 
 
 def each_image(
     images: Sequence[ImageSource],
     preprocess: Callable[[Image.Image], Any],
-    workers: int,
+    workers: int | Workers,
     decoder: Decoder = PILLOW,
 ) -> Iterator[Any]:
     """Yield what `preprocess` returns for each image, one at a time and in order; images may differ in shape.
 
     Args:
-        workers: processes that decode and preprocess; 0 does it in this process.
+        workers: processes that decode and preprocess; 0 does it in this process. `Workers` may choose the
+            number; this process then goes on without them if they fail.
 
     Raises:
         RequestError: as `image_batches`.
     """
-    workers = min(workers, len(images))
-    memory = shared_memory_for(workers, _PREFETCHED, "--workers 0")
-    loader = DataLoader(
-        _ImageDataset(images, preprocess, decoder),
-        batch_size=None,
-        shuffle=False,
-        collate_fn=_CheckedCollate(memory, _unchanged),
-        **_worker_options(workers),
-    )
-    for item in _read_loader(loader):
-        yield _unpack(item)
+    chosen = Workers(workers) if isinstance(workers, int) else workers
+    yield from chosen.count_waiting(_load(_ImageDataset(images, preprocess, decoder), None, chosen, _unchanged))
+
+
+def _load(
+    dataset: _ImageDataset,
+    batch_size: int | None,
+    workers: Workers,
+    collate: Callable[[Any], _Loaded | _LoadError],
+    pin_memory: bool = False,
+) -> Iterator[Any]:
+    """Yield the pixels of each batch, or of each image if `batch_size` is None."""
+    step = batch_size or 1
+    number = workers.choose(len(dataset), step, lambda: _probe(dataset))
+
+    def loader(part: Dataset[Any], number: int) -> Any:
+        smaller = "--batch-size" if batch_size else ""
+        memory = shared_memory_for(number, PREFETCHED, "--workers 0", smaller)
+        return DataLoader(
+            part,
+            batch_size=batch_size,
+            shuffle=False,
+            collate_fn=_CheckedCollate(memory, collate, workers.is_auto),
+            pin_memory=pin_memory,
+            **_worker_options(number),
+        )
+
+    done = 0
+    if number:
+        try:
+            for loaded in _read_workers(lambda: loader(dataset, number)):
+                if workers.is_auto and isinstance(loaded, _NoRoom):
+                    raise _WorkersFailed(loaded.line)
+                yield _unpack(loaded)
+                done += 1
+            return
+        except _WorkersFailed as error:
+            if not workers.is_auto:
+                raise (error.error or error) from error.__cause__
+            workers.give_up(error.reason)
+    for loaded in worker_batches(loader(Subset(dataset, range(done * step, len(dataset))), 0)):
+        yield _unpack(loaded)
+
+
+def _probe(dataset: _ImageDataset) -> Probe | None:
+    """Load the first images in this process; None if one cannot be loaded, which the loader then reports."""
+    loaded = [dataset[i] for i in range(min(_PROBED, len(dataset)))]
+    readable = [item for item in loaded if isinstance(item, _Loaded)]
+    if len(readable) < len(loaded):
+        return None
+    seconds = statistics.median_low(item.decode_seconds + item.preprocess_seconds for item in readable)
+    return Probe(seconds, max(_tensor_bytes(item.pixels) for item in readable))
 
 
 def _unchanged(item: Any) -> Any:
     return item  # a function and not a lambda: workers receive it by pickle
 
 
-def _read_loader(loader: Any) -> Iterator[Any]:
-    """Yield the batches of a DataLoader.
+class _WorkersFailed(Exception):
+    """Workers could not be started, died, did nothing, or have no room for their batches. The images may be good."""
+
+    def __init__(self, reason: str, error: Exception | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.error = error
+        """What is raised where the user chose the number of workers."""
+
+
+def _read_workers(make_loader: Callable[[], Any]) -> Iterator[Any]:
+    """Yield the batches of a DataLoader with workers.
 
     Raises:
-        RequestError: a worker has died. As a RequestError, a rank can report it to rank 0 in one line.
+        _WorkersFailed: the workers cannot be used. Its error is a RequestError, so that a rank can report it to rank 0
+            in one line.
     """
     try:
-        yield from worker_batches(loader)
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        # Either torch notices the dead worker (a RuntimeError), or the connection to it breaks before that.
-        if not loader.num_workers or (isinstance(error, RuntimeError) and not is_dead_worker_error(error)):
+        yield from worker_batches(make_loader())
+    except RequestError as error:  # no shared memory at all, or nothing was done for long
+        raise _WorkersFailed(str(error), error) from error
+    except (RuntimeError, OSError, EOFError) as error:
+        # Either torch notices the dead worker (a RuntimeError), or the connection to it breaks before that. Another
+        # OSError: the system allows no further process or open file, or a bug in the preprocessing.
+        if isinstance(error, RuntimeError) and not is_dead_worker_error(error):
             raise
-        raise dead_worker_error(error, "--workers") from error
+        is_dead = isinstance(error, RuntimeError | ConnectionError | EOFError)
+        reason = dead_worker_reason(error) if is_dead else f"workers do not run here ({error})"
+        raise _WorkersFailed(reason, dead_worker_error(error, "--workers") if is_dead else error) from error
 
 
 def _worker_options(workers: int) -> dict[str, Any]:
@@ -246,7 +305,7 @@ def _worker_options(workers: int) -> dict[str, Any]:
         return {}
     return {
         "num_workers": workers,
-        "prefetch_factor": _PREFETCHED,
+        "prefetch_factor": PREFETCHED,
         "timeout": SECONDS,
         "worker_init_fn": _exit_silently_on_signals,
     }

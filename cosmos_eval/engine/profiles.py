@@ -25,7 +25,7 @@ def begin_profile(profile: Profile, engine: Engine) -> None:
         "device": str(engine.device),
         "precision": engine.precision,
         "batch_size": engine.batch_size,
-        "workers": engine.workers,
+        "workers": engine.workers.recorded,
     }
     if engine.device.type == "cuda":
         profile.synchronize = partial(torch.cuda.synchronize, engine.device)
@@ -33,6 +33,7 @@ def begin_profile(profile: Profile, engine: Engine) -> None:
 
 def end_profile(profile: Profile, engine: Engine, folder: Path | None) -> None:
     """Measure the rate of the tower alone, on its largest batch, and write `profile.json` if there is a folder."""
+    profile.about["workers"] = engine.workers.used_in_run if engine.workers.is_auto else engine.workers.recorded
     if profile.largest_batch is not None:
         batch = profile.largest_batch[: engine.batch_splitter.sizes["images"]]
         profile.largest_batch = None

@@ -82,7 +82,7 @@ class SimilarityTiles:
         """The scores (distinct images, distinct texts) of all pairs."""
         scores = torch.empty(self.shape, device=self.device)
         pair_count = self.shape[0] * self.shape[1]
-        with report_if_slow(self.reporter, "scoring pairs", pair_count, "pairs") as advance:
+        with report_if_slow(self.reporter, "similarity of images and texts", pair_count, "pairs") as advance:
             for start in range(0, self.shape[0], self.tile_shape[0]):
                 strip = self.strip(start // self.tile_shape[0], by_image=True)
                 scores[start : start + len(strip)] = strip
@@ -112,7 +112,7 @@ class SimilarityTiles:
         distinct, distinct_index = (image_index * self.shape[1] + text_index).unique(return_inverse=True)
         images, texts = distinct // self.shape[1], distinct % self.shape[1]
         scores = []
-        with report_if_slow(self.reporter, "scoring pairs", len(distinct), "pairs") as advance:
+        with report_if_slow(self.reporter, "similarity of image-text pairs", len(distinct), "pairs") as advance:
             start = 0
             for count in torch.unique_consecutive(images, return_counts=True)[1].tolist():
                 image = images[start : start + 1]

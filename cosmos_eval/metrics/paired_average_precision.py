@@ -14,6 +14,7 @@ import numpy as np
 
 from cosmos_eval.metrics.average_precision import RankedClass, rank_class
 from cosmos_eval.metrics.bootstrap_drop import BootstrapDrop
+from cosmos_eval.progress import current_reporter, report_if_slow
 
 BLOCK = 64
 """Resamples that are computed at a time: rows of the weights of that many are quick to gather and to add."""
@@ -58,15 +59,17 @@ class PairedLabelScores:
                    ((models[1], self.candidate), (models[2], worst_scores))]  # fmt: skip
         rng = np.random.default_rng(seed)
         drops, drops_with_unseen, least_drops = np.empty((3, resamples))
-        for start in range(0, resamples, BLOCK):
-            stop = min(start + BLOCK, resamples)
-            weights = rng.standard_exponential((stop - start, images))
-            weights /= weights.mean(1, keepdims=True)
-            with_unseen = np.concatenate([weights, rng.standard_exponential((stop - start, 1))], axis=1)
-            with_unseen = np.ascontiguousarray(with_unseen.T)
-            drops[start:stop] = _drop((models[0], models[1]), with_unseen[:-1])
-            drops_with_unseen[start:stop] = _drop(against[0], with_unseen)
-            least_drops[start:stop] = _drop(against[1], with_unseen)
+        with report_if_slow(current_reporter(), "resampling images", resamples, "resamples") as advance:
+            for start in range(0, resamples, BLOCK):
+                stop = min(start + BLOCK, resamples)
+                weights = rng.standard_exponential((stop - start, images))
+                weights /= weights.mean(1, keepdims=True)
+                with_unseen = np.concatenate([weights, rng.standard_exponential((stop - start, 1))], axis=1)
+                with_unseen = np.ascontiguousarray(with_unseen.T)
+                drops[start:stop] = _drop((models[0], models[1]), with_unseen[:-1])
+                drops_with_unseen[start:stop] = _drop(against[0], with_unseen)
+                least_drops[start:stop] = _drop(against[1], with_unseen)
+                advance(stop - start)
         ones = np.ones((images + 1, 1))
         values = [float(_mean_precision(model, ones[:-1])[0]) for model in models[:2]]
         influence = [_influence_of_images(model, images) for model in models[:2]]

@@ -15,6 +15,7 @@ import numpy as np
 
 from cosmos_eval.metrics.bootstrap_drop import BootstrapDrop
 from cosmos_eval.metrics.iou import PixelCounts
+from cosmos_eval.progress import current_reporter, report_if_slow
 
 RESAMPLES = 10_000
 BLOCK_BYTES = 32 * 2**20
@@ -59,15 +60,17 @@ def bootstrap_iou_drop(
     worst_if_all_lost = _largest_unseen_gain(baseline_counts, all_lost)
     resampled, unseen, worst_candidate = np.empty(resamples), np.empty(resamples), np.empty(resamples)
     step = max(1, BLOCK_BYTES // (8 * max(images, baseline_counts[0].size, candidate_counts[0].size)))
-    for start in range(0, resamples, step):
-        stop = min(start + step, resamples)
-        weights = rng.standard_exponential((stop - start, images))
-        weights /= weights.mean(1, keepdims=True)
-        baseline_iou, unseen_weight = _mean_iou(weights, baseline_counts), rng.standard_exponential(stop - start)
-        resampled[start:stop] = baseline_iou - _mean_iou(weights, candidate_counts)
-        unseen[start:stop] = worst * unseen_weight
-        # The mean IoU of the worst candidate is 0 under any weights.
-        worst_candidate[start:stop] = baseline_iou - worst_if_all_lost * unseen_weight
+    with report_if_slow(current_reporter(), "resampling images", resamples, "resamples") as advance:
+        for start in range(0, resamples, step):
+            stop = min(start + step, resamples)
+            weights = rng.standard_exponential((stop - start, images))
+            weights /= weights.mean(1, keepdims=True)
+            baseline_iou, unseen_weight = _mean_iou(weights, baseline_counts), rng.standard_exponential(stop - start)
+            resampled[start:stop] = baseline_iou - _mean_iou(weights, candidate_counts)
+            unseen[start:stop] = worst * unseen_weight
+            # The mean IoU of the worst candidate is 0 under any weights.
+            worst_candidate[start:stop] = baseline_iou - worst_if_all_lost * unseen_weight
+            advance(stop - start)
     influence = _influence_of_images(baseline_counts) - _influence_of_images(candidate_counts)
     return BootstrapDrop(values, resampled, unseen, influence, worst, worst_candidate)
 

@@ -15,7 +15,8 @@ from cosmos_core import released
 from cosmos_core.attention_maps import AttentionMaps, attention_maps
 from cosmos_core.checkpoint import check_checkpoint, load_checkpoint
 from cosmos_core.configs import PRESETS, preset
-from cosmos_core.dense import patch_features
+from cosmos_core.cross_scores import cross_scores, image_states
+from cosmos_core.dense import patch_features, supported_attentions
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.layouts import NetworkName
@@ -26,7 +27,7 @@ from cosmos_core.text_tower import CausalText
 from cosmos_core.token_words import words_of
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import as_features, as_patches
+from cosmos_eval.models.base import ShortRepr, as_features, as_patches, scale_and_bias
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.preprocess import ImagePreprocess
@@ -37,7 +38,7 @@ UNTRAINED = "untrained-"
 """Prefix of a preset's name that stands for random weights of that preset."""
 
 
-class CosmosModel:
+class CosmosModel(ShortRepr):
     """Adapter of a COSMOS network in memory.
 
     The network is not changed: one in training keeps its training mode and its gradients. `digest` is computed at
@@ -108,14 +109,27 @@ class CosmosModel:
             if was_training:
                 self.core.train()
 
+    @property
+    def attentions(self) -> tuple[str, ...]:
+        """Attention variants of `encode_patches`."""
+        return supported_attentions(self.core.visual)
+
+    def facts(self) -> dict[str, Any]:
+        """What `show model` prints beyond `describe()`."""
+        return scale_and_bias(self.core)
+
     @cached_property
     def digest(self) -> str:
         return model_digest(
             self.core.state_dict(),
-            {"kind": "cosmos", **self.core.config},
+            self._identity(),
             {"identity": tokenizer_identity(self.tokenize)},
             self.preprocess.describe(),
         )
+
+    def _identity(self) -> dict[str, Any]:
+        """The part of the digest that says what is computed with the weights."""
+        return {"kind": "cosmos", **self.core.config}
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -131,10 +145,36 @@ class CosmosModel:
         }
 
 
+class CrossScoringCosmos(CosmosModel):
+    """A COSMOS that scores pairs by its cross-attention poolers (`cosmos_core.cross_scores`): a `PairScorer`.
+
+    Its embeddings are those of the plain model, so that they can select candidates for reranking. It has a digest of
+    its own: neither results nor cached features are shared with the plain model.
+    """
+
+    def encode_pair_images(self, x: Tensor) -> Tensor:
+        with self._evaluation_mode():
+            return image_states(self.core, x.to(self.device))
+
+    def score_encoded_pairs(self, states: Tensor, texts: Sequence[str]) -> Tensor:
+        with self._evaluation_mode():
+            return cross_scores(self.core, states, self.tokenize(list(texts)).to(self.device))
+
+    def score_pairs(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        return self.score_encoded_pairs(self.encode_pair_images(images), texts)
+
+    def _identity(self) -> dict[str, Any]:
+        return {**super()._identity(), "scorer": "cross"}
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "scorer": "cross"}
+
+
 def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosModel:
     """Load a COSMOS: `toybox` (part of the package), `untrained-PRESET?seed=N`, a released name, or a path.
 
-    A released checkpoint is downloaded unless it is in the cache.
+    A released checkpoint is downloaded unless it is in the cache. With `?scorer=cross` it scores pairs by its
+    cross-attention poolers.
 
     Raises:
         RequestError: no such name or file, or a file that is not a COSMOS checkpoint; the message says why.
@@ -155,7 +195,8 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
             core = load_checkpoint(spec.name, weights=network_name)
         source = f"{Path(spec.name).name}#{network_name}"
     core.requires_grad_(False)
-    return CosmosModel(core.eval(), spec.text, device, source)
+    adapter = CrossScoringCosmos if spec.options.get("scorer") == "cross" else CosmosModel
+    return adapter(core.eval(), spec.text, device, source)
 
 
 def check_cosmos(spec: ModelSpec, fetch: bool = False) -> str:

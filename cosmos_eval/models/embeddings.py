@@ -24,7 +24,7 @@ from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
 from cosmos_core.text_files import LARGEST_TEXT
 from cosmos_eval.datasets.image_sources import ImageSource
-from cosmos_eval.models.base import no_patches_error, require_json_values
+from cosmos_eval.models.base import ShortRepr, no_patches_error, require_json_values
 from cosmos_eval.models.spec import ModelSpec
 
 META = "meta.json"
@@ -38,7 +38,7 @@ _MAX_NAMED = 3
 """Number of missing images or texts that a message names."""
 
 
-class EmbeddingsModel:
+class EmbeddingsModel(ShortRepr):
     """The embeddings of one folder.
 
     It encodes nothing: the engine calls `read_image_embeddings` and `read_text_embeddings` instead.
@@ -139,6 +139,10 @@ class EmbeddingsModel:
 
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
         self.check_patches()
+
+    def facts(self) -> dict[str, Any]:
+        """What `show model` prints beyond `describe()`."""
+        return {"embedding_width": int(self._image_embeddings.shape[1])}
 
     def describe(self) -> dict[str, Any]:
         described = {

@@ -12,10 +12,11 @@ NOT_FETCHED = "would be fetched (not checked)"
 
 
 @contextmanager
-def quiet_hub() -> Iterator[None]:
+def quiet_hub() -> Iterator[bool]:
     """Silence huggingface_hub's messages about retries, and use its cache only if the hub's name does not resolve.
 
-    Without the latter, a machine without a network spends half a minute on retries for each file.
+    Without the latter, a machine without a network spends half a minute on retries for each file. Yields whether
+    downloads are possible.
     """
     from huggingface_hub import constants
 
@@ -24,7 +25,7 @@ def quiet_hub() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     constants.HF_HUB_OFFLINE = offline or not is_reachable(constants.ENDPOINT)
     try:
-        yield
+        yield not constants.HF_HUB_OFFLINE
     finally:
         constants.HF_HUB_OFFLINE = offline
         logger.setLevel(level)

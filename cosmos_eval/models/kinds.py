@@ -1,6 +1,7 @@
 """A kind of model spec: how it is written, parsed, checked and loaded. Imports neither torch nor model libraries."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,23 @@ class ModelSpec:
     text: str
     kind: str
     name: str
-    """cosmos: name or path; open_clip: the architecture, or `local-dir`; hf: hub id or folder; python: the module;
-    embeddings: the folder; a plug-in: everything after the colon."""
+    """cosmos: name or path; open_clip: the architecture, `local-dir` or `hf-hub`; hf: hub id or folder; python: the
+    module; embeddings: the folder; a plug-in: everything after the colon."""
     rest: str = ""
-    """open_clip: tag, path or folder; python: the factory; empty for the others."""
+    """open_clip: tag, path, folder or hub id; python: the factory; empty for the others."""
     selector: str = ""
     """cosmos: `teacher` or `student`; open_clip: `gelu` or `quickgelu` if the user wrote it; empty for the others."""
     seed: int = 0
     """cosmos: the seed of an `untrained-PRESET?seed=N`."""
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What follows the name as `?key=value&...`, by key, for kinds with such options. `revision`: branch, tag or commit
+    of a repository on the hub. `scorer`: which of a model's own scores is used for an image and a text; without it the
+    score that such models have by default."""
+
+    @property
+    def revision(self) -> str:
+        """The branch, tag or commit that the user wrote; empty: the newest commit."""
+        return self.options.get("revision", "")
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,10 @@ class ListedModel:
     spec: str
     needs: str
     about: str
+    can: str = ""
+    """What such a model can be asked; `show model SPEC` says it of one model."""
+    families: str = ""
+    """Families of models that this form reads."""
 
 
 def name_alone(text: str, kind: "ModelKind", name: str) -> ModelSpec:
@@ -71,6 +85,32 @@ class ModelKind:
     """Whether a pattern over files, such as `runs/x/*.pt`, stands for several models."""
     encodes: bool = True
     """Whether a network encodes the inputs. Stored embeddings are only read, so ranks have no work to share."""
+
+
+def split_options(text: str, name: str, allowed: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Split `NAME?key=value&key=value`; a `?` that no known key follows belongs to the name, as in a folder `a?b`.
+
+    Args:
+        text: the whole spec, for messages.
+        allowed: key -> pattern of its values.
+
+    Raises:
+        RequestError: an unknown key after a known one, a key twice, or a value that the key cannot have.
+    """
+    before, mark, after = name.partition("?")
+    while mark and not any(after.startswith(f"{key}=") for key in allowed):
+        more, mark, after = after.partition("?")
+        before = f"{before}?{more}"
+    options: dict[str, str] = {}
+    for option in after.split("&") if mark else ():
+        key, _, value = option.partition("=")
+        if key not in allowed:
+            raise spec_error(text, f"has the option {short_repr(key, 60)}; the options are {', '.join(allowed)}")
+        if key in options or not re.fullmatch(allowed[key], value):
+            reason = "twice" if key in options else f"as {short_repr(value, 60)}; see cosmos-eval list models"
+            raise spec_error(text, f"has the option {key} {reason}")
+        options[key] = value
+    return (before, options) if mark else (name, {})
 
 
 def spec_error(text: str, reason: str) -> RequestError:

@@ -1,4 +1,5 @@
-"""`open_clip:ARCH/X`: a model of open_clip; X is a tag of its registry or a checkpoint file.
+"""`open_clip:ARCH/X`: a model of open_clip; X is a tag of its registry or a checkpoint file. `open_clip:local-dir:DIR`
+and `open_clip:hf-hub:ORG/NAME`: a folder, and a repository on the hub, with open_clip's own configuration.
 
 The weights determine the activation, not ARCH. open_clip builds what ARCH says, and only warns if the weights were
 trained with another activation (ViT-B-16 with the tag openai loses four points on ImageNet). Here the activation of a
@@ -9,25 +10,32 @@ is in use with both activations, the user must choose: `ARCH-quickgelu/PATH`, `A
 
 import re
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import cached_property, lru_cache
 from typing import Any
 
 import open_clip
 import torch
-from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, basic_clean, canonicalize_text
 from torch import Tensor
 
 from cosmos_core.byte_pairs import faster_tokenizer
-from cosmos_core.dense import patch_features, require_supported_tower
+from cosmos_core.dense import patch_features, require_supported_tower, supported_attentions
 from cosmos_core.errors import RequestError
 from cosmos_core.text_tower import POOLED_AT_END, causal_text
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import as_features, as_patches, format_error
+from cosmos_eval.models.base import ShortRepr, as_features, as_patches, format_error, scale_and_bias
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
-from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
-from cosmos_eval.models.open_clip_network import build, check_shapes, fill
+from cosmos_eval.models.hub import NOT_FETCHED
+from cosmos_eval.models.open_clip_compat import (
+    HFTokenizer,
+    SigLipTokenizer,
+    basic_clean,
+    canonicalize_text,
+    get_tokenizer,
+    list_architectures,
+)
+from cosmos_eval.models.open_clip_network import TextTowerError, build, check_shapes, fill
 from cosmos_eval.models.open_clip_source import OpenClipSource, find_source, has_open_clip_tower, is_local
+from cosmos_eval.models.open_clip_text import text_library
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import ModelSpec
 from cosmos_eval.models.tokenizer_checks import check_end_token, check_vocabulary_size, require_tokenizer_files
@@ -39,7 +47,7 @@ EMBEDDING_TABLE = re.compile(
 """Matches the name of the token embeddings, in a text tower of open_clip or of transformers."""
 
 
-class OpenClipModel:
+class OpenClipModel(ShortRepr):
     """Adapter of an open_clip network with its tokenizer and preprocessing."""
 
     def __init__(
@@ -115,12 +123,21 @@ class OpenClipModel:
         """RequestError if the image tower is of a kind without patch features."""
         require_supported_tower(self.network.visual, self.spec)
 
+    @property
+    def attentions(self) -> tuple[str, ...]:
+        """Attention variants of `encode_patches`; none if the image tower has no patch features."""
+        return supported_attentions(self.network.visual)
+
+    def facts(self) -> dict[str, Any]:
+        """What `show model` prints beyond `describe()`."""
+        return scale_and_bias(self.network)
+
     @cached_property
     def digest(self) -> str:
         return model_digest(
             self.network.state_dict(),
             {**self.config, "activation": activations_of(self.network)},
-            {"identity": tokenizer_identity(self.tokenizer, _vocabulary(self.tokenizer))},
+            {"identity": tokenizer_identity(self.tokenizer, vocabulary_of(self.tokenizer))},
             self.preprocess.describe(),
         )
 
@@ -148,7 +165,7 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
             missing or belongs to another model.
     """
     source = find_source(spec)
-    network = build(source.build_name, source.preprocessing, spec.text, quick_gelu=source.quick_gelu)
+    network = build(source.build_name, source.preprocessing, spec.text, **source.build_options)
     fill(network, source.state_dict, source.path, source.arch, spec.text)
     built_activations = activations_of(network)
     if source.quick_gelu != ("quick_gelu" in built_activations) and has_open_clip_tower(source.config):
@@ -173,7 +190,13 @@ def check_open_clip(spec: ModelSpec, fetch: bool = False) -> str:
     if not fetch and not is_local(spec):
         return NOT_FETCHED
     source = find_source(spec, check=False, online=fetch)
-    check_shapes(source.build_name, source.state_dict, source.path, source.arch, spec.text)
+    options = source.build_options
+    try:
+        check_shapes(source.build_name, source.state_dict, source.path, source.arch, spec.text, online=fetch, **options)
+    except TextTowerError:
+        if fetch:
+            raise
+        return f"the configuration of its text tower {NOT_FETCHED}"
     tokenizer_is_on_hub = source.config["text_cfg"].get("hf_tokenizer_name") and not source.is_folder
     if tokenizer_is_on_hub and not fetch:
         return f"its tokenizer {NOT_FETCHED}"
@@ -183,18 +206,29 @@ def check_open_clip(spec: ModelSpec, fetch: bool = False) -> str:
 
 def load_tokenizer(source: OpenClipSource, spec: ModelSpec) -> Any:
     """The tokenizer of a source; RequestError if it is missing or belongs to another model."""
-    is_transformers = source.config["text_cfg"].get("hf_tokenizer_name")
-    if source.is_folder and is_transformers:
-        require_tokenizer_files(source.folder, spec.text)
+    text_cfg = source.config["text_cfg"]
+    repository = text_cfg.get("hf_tokenizer_name")
+    if source.tokenizer_folder is not None:
+        require_tokenizer_files(source.tokenizer_folder, spec.text)
     try:
-        with quiet_hub() if is_transformers and not source.is_folder else nullcontext():
-            if source.is_folder:
-                tokenizer = open_clip.get_tokenizer(source.build_name)  # not cached: the files may change
+        with text_library(text_cfg, online=not source.is_folder):
+            if source.tokenizer_folder not in (None, source.folder):
+                tokenizer: Any = HFTokenizer(
+                    str(source.tokenizer_folder),
+                    context_length=text_cfg.get("context_length", 77),
+                    tokenizer_mode=text_cfg.get("tokenizer_mode"),
+                    **text_cfg.get("tokenizer_kwargs", {}),
+                )
+            elif source.is_folder:
+                tokenizer = get_tokenizer(source.build_name)  # not cached: the files may change
             else:
                 tokenizer = _registered_tokenizer(source.build_name)
     except Exception as error:
+        advice = f"; fetch it on a connected machine with: hf download {repository}" if repository else ""
+        is_missing = isinstance(error, OSError) and source.tokenizer_folder is None
         raise RequestError(
-            f"{spec.text}: the tokenizer of {source.arch} cannot be loaded: {format_error(error)}"
+            f"{spec.text}: the tokenizer of {source.arch} cannot be loaded: {format_error(error, 200)}"
+            f"{advice + ', and copy the cache (HF_HOME)' if is_missing else ''}"
         ) from error
     try:
         check_tokenizer(tokenizer, source, spec)
@@ -209,21 +243,22 @@ def load_tokenizer(source: OpenClipSource, spec: ModelSpec) -> Any:
 
 @lru_cache(maxsize=4)
 def _registered_tokenizer(arch: str) -> Any:
-    return open_clip.get_tokenizer(arch)
+    return get_tokenizer(arch)
 
 
 def check_tokenizer(tokenizer: Any, source: OpenClipSource, spec: ModelSpec) -> None:
     """RequestError if the ids of a folder's tokenizer are not those of its text tower.
 
-    Architectures of open_clip's registry are not checked: their tokenizers are right, but some of their embedding
-    tables are much larger than the vocabulary.
+    Architectures of open_clip's registry are not checked, nor folders with the same configuration and open_clip's own
+    tokenizer: their tokenizers are right, but some of their embedding tables are much larger than the vocabulary.
     """
     text_config, state = source.config["text_cfg"], source.state_dict
-    vocabulary = _vocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     embeddings = next((state[key] for key in state if EMBEDDING_TABLE.search(key)), None)
     if vocabulary is None or embeddings is None or not source.is_folder:
         return
-    check_vocabulary_size(max(vocabulary.values()) + 1, len(embeddings), spec.text)
+    if text_config.get("hf_tokenizer_name") or source.arch not in list_architectures():
+        check_vocabulary_size(max(vocabulary.values()) + 1, len(embeddings), spec.text)
     pool_type = text_config.get("pool_type", "argmax")
     if not text_config.get("hf_model_name") and pool_type in POOLED_AT_END:
         check_end_token(tokenizer, text_config.get("eos_id", 2) if pool_type == "eos" else None, spec.text)
@@ -267,7 +302,7 @@ def untruncated_length(tokenizer: Any, text: str) -> int | None:
     return None
 
 
-def _vocabulary(tokenizer: Any) -> dict[str, int] | None:
+def vocabulary_of(tokenizer: Any) -> dict[str, int] | None:
     """Word -> id of open_clip's own tokenizer or a wrapped one of transformers; None for any other tokenizer."""
     if hasattr(tokenizer, "encoder"):
         return tokenizer.encoder

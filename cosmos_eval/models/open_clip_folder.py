@@ -16,6 +16,7 @@ from cosmos_core.configs import LARGEST_EMBEDDING, MAX_COUNTS
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
+from cosmos_eval.models.open_clip_compat import why_no_dual_encoder
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = (
@@ -30,6 +31,22 @@ WEIGHTS = (
 )
 """Names in the order in which open_clip looks for them."""
 SUFFIXES = (".safetensors", ".bin", ".pth")
+
+
+TOKENIZER_SETTINGS = frozenset(
+    (
+        "add_bos_token", "add_eos_token", "add_prefix_space", "additional_special_tokens", "clean", "do_lower_case",
+        "language", "legacy", "padding_side", "reduction_mask", "src_lang", "strip_sep_token", "tgt_lang",
+        "truncation_side", "use_fast",
+    )
+)  # fmt: skip
+"""What `tokenizer_kwargs` may set. open_clip passes all of it to transformers, where other keys run code of the folder
+(`trust_remote_code`) or read other files."""
+TIMM_SETTINGS = frozenset(
+    ("depth", "dynamic_img_size", "embed_dim", "img_size", "init_values", "num_heads", "patch_size")
+)
+"""What `timm_model_kwargs` (open_clip 4) may set; other keys of timm read files."""
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,9 @@ def find_config_problem(config: dict[str, Any]) -> str:
     Sizes must be whole numbers up to `MAX_COUNTS`. Names of timm and transformers models must not hold a colon, which
     would make these libraries read another folder or hub repository.
     """
+    reason = why_no_dual_encoder(config)
+    if reason:
+        return f"this is no model of images and texts that can be read: {reason}"
     towers = {key: config.get(key) for key in ("vision_cfg", "text_cfg")}
     missing = [key for key, tower in towers.items() if not isinstance(tower, dict)]
     if missing:
@@ -145,6 +165,19 @@ def find_config_problem(config: dict[str, Any]) -> str:
         name = config[part].get(key)
         if name is not None and (not isinstance(name, str) or ":" in name):
             return f"{part}.{key} is {short_repr(name)}, not a name of its library"
+    for key in ("hf_model_name", "hf_tokenizer_name"):  # a path would be read from anywhere on this machine
+        name = config["text_cfg"].get(key) or "x"
+        if not isinstance(name, str) or not HUB_NAME.fullmatch(name) or ".." in name:
+            return f"text_cfg.{key} is {short_repr(name)}, not the name of a repository on the hub"
+    settings = config["text_cfg"].get("tokenizer_kwargs") or {}
+    unknown = sorted(map(str, set(settings) - TOKENIZER_SETTINGS)) if isinstance(settings, dict) else ["a list or text"]
+    if unknown:
+        return f"text_cfg.tokenizer_kwargs has {short_repr(unknown[0])}, which is not used: remove it"
+    if (
+        config["vision_cfg"].get("timm_model_kwargs")
+        and not set(config["vision_cfg"]["timm_model_kwargs"]) <= TIMM_SETTINGS
+    ):
+        return "vision_cfg.timm_model_kwargs has more than settings of sizes, which is not used: remove it"
     return ""
 
 

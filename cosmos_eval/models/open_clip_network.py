@@ -12,34 +12,41 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.convert import convert_state_dict
-from open_clip.model import convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
 from cosmos_core.checkpoint import a_few
 from cosmos_core.errors import RequestError
 from cosmos_core.weight_layouts import OPEN_CLIP, explain_other_library
 from cosmos_eval.models.base import format_error
+from cosmos_eval.models.open_clip_compat import convert_state_dict, convert_to_custom_text_state_dict, text_config
 from cosmos_eval.models.open_clip_files import OPENAI_KEYS
+from cosmos_eval.models.open_clip_text import advise_on_text_tower, text_library
+from cosmos_eval.models.spec import LOCAL_DIR
 
 POSITION_IDS = "position_ids"
 """A buffer in old files; newer versions compute it."""
 
 
-def build(name: str, preprocessing: dict[str, Any], spec: str, **options: Any) -> nn.Module:
+class TextTowerError(RequestError):
+    """The configuration of a text tower of transformers is neither in the cache nor can it be fetched."""
+
+
+def build(name: str, preprocessing: dict[str, Any], spec: str, online: bool = True, **options: Any) -> nn.Module:
     """Build a network of open_clip with random weights. At most the configuration of a text tower is downloaded.
 
     Args:
         name: an architecture, or `local-dir:FOLDER`.
         preprocessing: open_clip's `preprocess_cfg`; the network keeps it.
+        online: whether the configuration of a text tower may be downloaded.
         options: arguments of open_clip's `create_model`, such as `device`, or changes of the configuration, such as
             `quick_gelu`.
 
     Raises:
         RequestError: open_clip cannot build it.
     """
+    text = text_config(open_clip.get_model_config(name) or {})
     try:
-        with without_warnings():
+        with without_warnings(), text_library(text, online):
             return open_clip.create_model(
                 name,
                 load_weights=False,
@@ -49,7 +56,12 @@ def build(name: str, preprocessing: dict[str, Any], spec: str, **options: Any) -
                 **options,
             )
     except Exception as error:
-        raise RequestError(f"{spec}: open_clip cannot build {name}: {format_error(error)}") from error
+        is_folder = name.startswith(f"{LOCAL_DIR}:")
+        is_missing = isinstance(error, OSError | ValueError) and "text_cfg" not in options
+        advice = advise_on_text_tower(text, is_folder) if is_missing else ""
+        what = "the folder's model" if is_folder else name
+        kind = TextTowerError if advice else RequestError
+        raise kind(f"{spec}: open_clip cannot build {what}: {format_error(error, 160)}{advice}") from error
 
 
 @contextmanager
@@ -82,20 +94,25 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, arch: str,
     network.load_state_dict({key: weights[key] for key in expected})
 
 
-def check_shapes(name: str, state: Mapping[str, Tensor], path: Path, arch: str, spec: str) -> None:
+def check_shapes(
+    name: str, state: Mapping[str, Tensor], path: Path, arch: str, spec: str, online: bool = True, **options: Any
+) -> None:
     """Compare names and shapes of weights with a network that is built on the meta device, so without memory.
 
-    Some networks cannot be built there (timm's towers). They are not checked: only loading shows whether they fit.
+    Networks that cannot be built there are not checked: only loading shows whether they fit.
 
     Args:
         name: an architecture, or `local-dir:FOLDER`.
+        online, options: as for `build`.
 
     Raises:
-        RequestError: as `match_weights`.
+        RequestError: as `match_weights`; TextTowerError: as `build`.
     """
     try:
         with torch.device("meta"):
-            network = build(name, {}, spec, device="meta")
+            network = build(name, {}, spec, online, device="meta", **options)
+    except TextTowerError:
+        raise
     except RequestError:
         return
     match_weights(network, state, path, arch, spec)

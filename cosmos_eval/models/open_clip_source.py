@@ -7,20 +7,38 @@ activation of a tag comes from the registry, and a file that declares another ac
 
 import difflib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import open_clip
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.models.base import format_error
 from cosmos_eval.models.hub import offline_hub, quiet_hub
+from cosmos_eval.models.open_clip_compat import (
+    download_pretrained,
+    get_pretrained_cfg,
+    list_architectures,
+    list_pretrained_tags_by_model,
+    model_config,
+    text_config,
+    why_no_dual_encoder,
+)
 from cosmos_eval.models.open_clip_files import find_declared_settings, read_open_clip_checkpoint
-from cosmos_eval.models.open_clip_folder import read_folder
-from cosmos_eval.models.spec import LOCAL_DIR, QUICKGELU_SUFFIX, ModelSpec
+from cosmos_eval.models.open_clip_folder import CONFIG, OpenClipFolder, read_folder
+from cosmos_eval.models.open_clip_hub import (
+    describe_source,
+    fetch_repository,
+    fetch_tokenizer,
+    find_cached,
+    find_cached_tokenizer,
+    has_weights,
+)
+from cosmos_eval.models.open_clip_text import find_text_config
+from cosmos_eval.models.spec import HF_HUB, LOCAL_DIR, QUICKGELU_SUFFIX, ModelSpec
+from cosmos_eval.models.tokenizer_checks import has_tokenizer
 
 CLIP_PREPROCESSING = {
     "mean": list(open_clip.OPENAI_DATASET_MEAN),
@@ -51,6 +69,8 @@ class OpenClipSource:
     """A tag, or the name of a file or folder, without the folders of this machine."""
     activation_source: str
     """What determined the activation: registry tag, file, user or architecture."""
+    tokenizer_folder: Path | None = None
+    """The folder with the tokenizer's files, if the tokenizer is one of transformers and the model is a folder."""
 
     @property
     def quick_gelu(self) -> bool:
@@ -70,6 +90,16 @@ class OpenClipSource:
         """The folder of a source for which `is_folder` is true."""
         return Path(self.build_name.removeprefix(f"{LOCAL_DIR}:"))
 
+    @property
+    def build_options(self) -> dict[str, Any]:
+        """Changes of the configuration with which open_clip builds the network: see `open_clip_network.build`."""
+        options: dict[str, Any] = {"quick_gelu": self.quick_gelu}
+        text_folder = find_text_config(self.folder, self.config["text_cfg"]) if self.is_folder else None
+        if text_folder is not None:
+            text = {"hf_model_name": str(text_folder), "hf_model_pretrained": False}
+            options["text_cfg"] = {**self.config["text_cfg"], **text}
+        return options
+
 
 def find_source(spec: ModelSpec, check: bool = True, online: bool = True) -> OpenClipSource:
     """Find and read what a spec names. The weights of a tag are downloaded unless they are in the cache.
@@ -84,7 +114,9 @@ def find_source(spec: ModelSpec, check: bool = True, online: bool = True) -> Ope
             activation; a download that fails.
     """
     if spec.name == LOCAL_DIR:
-        return folder_source(spec, check)
+        return folder_source(spec, read_folder(user_path(spec.rest), spec.text), check)
+    if spec.name == HF_HUB:
+        return repository_source(spec, check, online)
     arch, wants_quick_gelu = parse_architecture(spec)
     tag_config = get_pretrained_cfg(arch, spec.rest)
     if not tag_config:
@@ -95,7 +127,7 @@ def find_source(spec: ModelSpec, check: bool = True, online: bool = True) -> Ope
     return OpenClipSource(
         build_name=arch,
         arch=name_with_activation(arch, quick_gelu),
-        config={**open_clip.get_model_config(arch), "quick_gelu": quick_gelu},
+        config={**_config_of(arch), "quick_gelu": quick_gelu},
         preprocessing={key: value for key, value in tag_config.items() if key in keys},
         path=path,
         checkpoint=read_open_clip_checkpoint(path, check),
@@ -117,7 +149,7 @@ def file_source(spec: ModelSpec, arch: str, wants_quick_gelu: bool | None, check
     return OpenClipSource(
         build_name=arch,
         arch=name_with_activation(arch, quick_gelu),
-        config={**open_clip.get_model_config(arch), "quick_gelu": quick_gelu},
+        config={**_config_of(arch), "quick_gelu": quick_gelu},
         preprocessing=preprocessing_of_file(arch, path),
         path=path,
         checkpoint=checkpoint,
@@ -126,14 +158,31 @@ def file_source(spec: ModelSpec, arch: str, wants_quick_gelu: bool | None, check
     )
 
 
-def folder_source(spec: ModelSpec, check: bool) -> OpenClipSource:
-    """Read the folder of a spec `local-dir:DIR`; arguments and errors as `find_source`."""
-    folder = read_folder(user_path(spec.rest), spec.text)
+def repository_source(spec: ModelSpec, check: bool, online: bool) -> OpenClipSource:
+    """Fetch and read the repository of a spec `hf-hub:ORG/NAME`; arguments and errors as `find_source`.
+
+    As in open_clip, the tokenizer comes from the repository that the configuration names, which may be another one.
+    """
+    folder = read_folder(fetch_repository(spec, online), spec.text)
+    tokenizer = folder.config["text_cfg"].get("hf_tokenizer_name")
+    tokenizer_folder = None
+    if names_other_tokenizer(tokenizer, spec, folder.path):
+        tokenizer_folder = fetch_tokenizer(spec, tokenizer, online)
+    source = folder_source(spec, folder, check)
+    return replace(
+        source,
+        source=describe_source(spec, folder.path),
+        tokenizer_folder=tokenizer_folder or source.tokenizer_folder,
+    )
+
+
+def folder_source(spec: ModelSpec, folder: OpenClipFolder, check: bool) -> OpenClipSource:
+    """Read the weights of a folder in open_clip's layout; errors as `find_source`."""
     checkpoint = read_open_clip_checkpoint(folder.weights, check)
     folder.check_sizes(checkpoint["state_dict"], spec.text)
     config = {**folder.config, "quick_gelu": bool(folder.config.get("quick_gelu", False))}
     # A registered architecture with the same configuration gives the folder its name.
-    registered = {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
+    registered = {name: model_config(name) or {} for name in list_architectures()}
     equal_archs = [
         name
         for name, registered_config in registered.items()
@@ -148,6 +197,7 @@ def folder_source(spec: ModelSpec, check: bool) -> OpenClipSource:
         checkpoint=checkpoint,
         source=folder.path.resolve().name,
         activation_source="file",
+        tokenizer_folder=folder.path if folder.config["text_cfg"].get("hf_tokenizer_name") else None,
     )
 
 
@@ -159,6 +209,8 @@ def is_local(spec: ModelSpec) -> bool:
     """
     if spec.name == LOCAL_DIR:
         return True
+    if spec.name == HF_HUB:
+        return is_repository_cached(spec)
     arch, wants_quick_gelu = parse_architecture(spec)
     tag_config = get_pretrained_cfg(arch, spec.rest)
     if not tag_config:
@@ -178,6 +230,20 @@ def is_local(spec: ModelSpec) -> bool:
     return any(isinstance(try_to_load_from_cache(repository, name), str) for name in files)
 
 
+def is_repository_cached(spec: ModelSpec) -> bool:
+    """Whether configuration, weights and tokenizer of a spec `hf-hub:ORG/NAME` are in the cache."""
+    path = find_cached(spec.rest, spec.revision, [CONFIG])
+    if path is None or not has_weights(path):
+        return False
+    tokenizer = read_folder(path, spec.text).config["text_cfg"].get("hf_tokenizer_name")
+    return not names_other_tokenizer(tokenizer, spec, path) or find_cached_tokenizer(str(tokenizer)) is not None
+
+
+def names_other_tokenizer(tokenizer: str | None, spec: ModelSpec, folder: Path) -> bool:
+    """Whether the tokenizer that a repository's configuration names is in another repository."""
+    return bool(tokenizer) and (str(tokenizer).lower() != spec.rest.lower() or not has_tokenizer(folder))
+
+
 def fetch_weights(spec: ModelSpec, tag_config: dict[str, Any], online: bool = True) -> str:
     """The path of a tag's weights, downloaded if they are not in the cache and `online` is true."""
     try:
@@ -190,6 +256,13 @@ def fetch_weights(spec: ModelSpec, tag_config: dict[str, Any], online: bool = Tr
         ) from error
 
 
+def _config_of(arch: str) -> dict[str, Any]:
+    """The configuration of an architecture that exists."""
+    config = model_config(arch)
+    assert config is not None, arch
+    return config
+
+
 def parse_architecture(spec: ModelSpec) -> tuple[str, bool | None]:
     """Split the architecture of a spec from the activation that the user asks for.
 
@@ -200,7 +273,7 @@ def parse_architecture(spec: ModelSpec) -> tuple[str, bool | None]:
     Raises:
         RequestError: open_clip has no such architecture; the message names similar ones.
     """
-    names = open_clip.list_models()
+    names = list_architectures()
     arch = spec.name.removesuffix(QUICKGELU_SUFFIX)
     if arch not in names:
         plain_names = [name for name in names if not name.endswith(QUICKGELU_SUFFIX)]
@@ -208,6 +281,9 @@ def parse_architecture(spec: ModelSpec) -> tuple[str, bool | None]:
         raise RequestError(
             f"{spec.text}: open_clip has no architecture {spec.name!r}; similar: {', '.join(similar) or 'none'}"
         )
+    reason = why_no_dual_encoder(_config_of(arch))
+    if reason:
+        raise RequestError(f"{spec.text}: {arch} is no model of images and texts that can be read: {reason}")
     if arch != spec.name or spec.selector == "quickgelu":
         return arch, True
     return arch, False if spec.selector == "gelu" else None
@@ -220,7 +296,7 @@ def name_with_activation(arch: str, quick_gelu: bool) -> str:
 
 def has_open_clip_tower(config: dict[str, Any]) -> bool:
     """Whether a tower is open_clip's own; only those obey `quick_gelu`, those of timm and transformers do not."""
-    return not ("timm_model_name" in config["vision_cfg"] and "hf_model_name" in config["text_cfg"])
+    return not ("timm_model_name" in config["vision_cfg"] and "hf_model_name" in text_config(config))
 
 
 def trained_with_quick_gelu(arch: str, tag_config: dict[str, Any]) -> bool:
@@ -229,7 +305,7 @@ def trained_with_quick_gelu(arch: str, tag_config: dict[str, Any]) -> bool:
     Only roberta-ViT-B-32 has QuickGELU in its configuration without a suffix in its name. Its tags are not marked, and
     were trained with what the configuration says.
     """
-    return bool(tag_config.get("quick_gelu", False) or open_clip.get_model_config(arch).get("quick_gelu", False))
+    return bool(tag_config.get("quick_gelu", False) or _config_of(arch).get("quick_gelu", False))
 
 
 def known_activations(arch: str) -> set[bool]:
@@ -238,13 +314,13 @@ def known_activations(arch: str) -> set[bool]:
     This follows from its own configuration, from an architecture of the same name with `-quickgelu`, and from the
     weights in the registry. Example of both: the configuration of RN50x4 has no QuickGELU, but its only weights do.
     """
-    config = open_clip.get_model_config(arch)
+    config = _config_of(arch)
     if not has_open_clip_tower(config):
         return {False}
     activations = {bool(config.get("quick_gelu", False))}
     for tag in list_pretrained_tags_by_model(arch):
         activations.add(trained_with_quick_gelu(arch, get_pretrained_cfg(arch, tag)))
-    if arch + QUICKGELU_SUFFIX in open_clip.list_models() or list_pretrained_tags_by_model(arch + QUICKGELU_SUFFIX):
+    if arch + QUICKGELU_SUFFIX in list_architectures() or list_pretrained_tags_by_model(arch + QUICKGELU_SUFFIX):
         activations.add(True)
     return activations
 
@@ -270,7 +346,7 @@ def quick_gelu_of_file(
             architecture is in use with both.
     """
     declared = find_declared_settings(path, checkpoint)
-    arch_quick_gelu = bool(open_clip.get_model_config(arch).get("quick_gelu", False))
+    arch_quick_gelu = bool(_config_of(arch).get("quick_gelu", False))
     quick_gelu = arch_quick_gelu if wants_quick_gelu is None else wants_quick_gelu
     if "quick_gelu" in declared:
         if declared["quick_gelu"] != quick_gelu:

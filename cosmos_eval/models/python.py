@@ -58,6 +58,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.models.base import Model, PairScorer, format_error, is_out_of_memory
+from cosmos_eval.models.in_memory import HOW, wrap_held
 from cosmos_eval.models.python_adapter import PythonModel, as_request_error, missing_methods
 from cosmos_eval.models.spec import ModelSpec
 
@@ -140,7 +141,8 @@ def _try_preprocess(model: PythonModel) -> None:
 def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True) -> Any:
     """Return the model that a caller of `evaluate` passed, as a `LoadedModel`.
 
-    What `load_model` returned is returned as it is. Any object that `python:` accepts is wrapped and checked as for
+    What `load_model` returned is returned as it is. Models of open_clip and transformers are recognised with what
+    belongs to them (`cosmos_eval.models.in_memory`). Any object that `python:` accepts is wrapped and checked as for
     such a spec.
 
     Args:
@@ -150,6 +152,9 @@ def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True)
     Raises:
         RequestError: anything else, or an object without a required method; the message says what to pass.
     """
+    held = wrap_held(model, None if stays else device)
+    if held is not None:
+        return held
     name = model.__name__ if isinstance(model, type) else type(model).__name__
     if isinstance(model, type) or inspect.isroutine(model):
         kind = "class" if isinstance(model, type) else "function"
@@ -162,7 +167,7 @@ def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True)
         raise RequestError(
             f"evaluate() was given a {name} without {', '.join(missing)}; give a model spec such as 'cosmos:toybox', "
             "what cosmos_eval.load_model returns, or an object with preprocess, encode_image and encode_text "
-            "(or preprocess and score_pairs)"
+            f"(or preprocess and score_pairs); {HOW}"
         )
     if isinstance(model, Model | PairScorer):
         return model

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.models.base import (
+    ShortRepr,
     as_features,
     as_patches,
     as_scores,
@@ -22,6 +23,7 @@ from cosmos_eval.models.base import (
     has_similarity,
     is_out_of_memory,
     is_pair_scorer,
+    list_attentions,
     no_patches_error,
     require_json_values,
 )
@@ -35,7 +37,7 @@ def missing_methods(adapter: Any) -> list[str]:
     return [name for name in required if not has_method(adapter, name)]
 
 
-class PythonModel:
+class PythonModel(ShortRepr):
     """A model that calls an adapter's methods and checks what they return.
 
     It has the optional methods (`similarity`, `score_pairs`, `truncated`, ...) only if the adapter has them, because
@@ -95,6 +97,10 @@ class PythonModel:
             self.score_pairs = self._score_pairs
         if has_method(adapter, "truncated"):
             self.truncated = self._truncated
+        if has_method(adapter, "facts"):
+            self.facts = self._facts
+        if has_patches(adapter) and list_attentions(adapter) is not None:
+            self.attentions = list_attentions(adapter)
         context_length = getattr(adapter, "context_length", None)
         if type(context_length) is int and context_length > 0:
             self.context_length = context_length
@@ -150,6 +156,12 @@ class PythonModel:
         if len(values) != len(texts):
             raise RequestError(f"{self.spec}: truncated returned {len(values)} values for {len(texts)} texts")
         return values
+
+    def _facts(self) -> dict[str, Any]:
+        """What `show model` prints beyond `describe()`, by the adapter's `facts`."""
+        with as_request_error(f"{self.spec}: facts"):
+            values = self.adapter.facts()
+        return require_json_values(values, f"{self.spec}: what facts() returns")
 
     def describe(self) -> dict[str, Any]:
         """The adapter's description as it was when the model was loaded, with defaults for what it lacks."""

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 from cosmos_core.plugins import Plugin, Registry, first_sentence, off_note
-from cosmos_eval.models.built_in_kinds import BUILT_IN, LOCAL_DIR, QUICKGELU_SUFFIX
+from cosmos_eval.models.built_in_kinds import BUILT_IN, HF_HUB, LOCAL_DIR, QUICKGELU_SUFFIX
 from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, spec_error
 
 __all__ = [
-    "KINDS", "LOCAL_DIR", "MODELS", "QUICKGELU_SUFFIX", "ListedModel", "ModelKind", "ModelSpec", "list_models",
-    "model_kind", "parse_spec", "slug",
+    "HF_HUB", "KINDS", "LOCAL_DIR", "MODELS", "QUICKGELU_SUFFIX", "ListedModel", "ModelKind", "ModelSpec",
+    "list_models", "model_kind", "parse_spec", "slug",
 ]  # fmt: skip
 
 KINDS = tuple(BUILT_IN)

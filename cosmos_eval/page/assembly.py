@@ -14,6 +14,7 @@ SCRIPTS = (
     "tables.js",
     "leaderboard.js",
     "charts.js",
+    "classes.js",
     "curves.js",
     "images.js",
     "page.js",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cosmos_eval.report.curves import made_by
+from cosmos_eval.report.curves import measurement_conditions
 from cosmos_eval.report.evaluations import EVALUATIONS, Line, headlines, read_evaluations
 from cosmos_eval.report.tables import short
 
@@ -81,7 +81,7 @@ def is_count(number: Any) -> bool:
 
 def add_point(panels: dict[tuple[str, ...], dict[str, Any]], line: Line, metric: str, series: str) -> None:
     """Add one point to the curve `series` of its panel; both are created if needed."""
-    key = (line["benchmark"], metric, *made_by(line))
+    key = (line["benchmark"], metric, *measurement_conditions(line))
     panel = panels.setdefault(
         key,
         {

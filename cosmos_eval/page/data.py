@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cosmos_eval.metrics.names import is_rank
+from cosmos_eval.page.classes import ClassData
 from cosmos_eval.protocol.suite import Suite
 from cosmos_eval.protocol.task_registry import headlines
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board, make_board
@@ -74,7 +75,8 @@ def report_data(
     `models` are the rows of tables: the board's, then those that were measured with a limit only. `groups` are what may
     share a table: one benchmark under one protocol fingerprint on one dataset fingerprint. `results` hold values in the
     order of their group's `metrics`, [value, low, high, n], or 0 where there is none; `records` are what the results
-    say of their models, `environments` likewise. `columns` and `cells` are the leaderboard's.
+    say of their models, `environments` likewise. `columns` and `cells` are the leaderboard's. A group with classes has
+    `classes`, and its results [value, low, high] of each, unless their metrics have these.
     """
     # Of two measurements of the same benchmark the page shows the later one, as the board does.
     reported = sorted(reported, key=lambda item: item.result.timing.started)
@@ -91,6 +93,7 @@ def report_data(
         if (group_key := (column.benchmark, column.fingerprint, column.dataset)) in by_key:
             groups.add(group_of(by_key[group_key]), key=group_key)
     results: list[dict[str, Any]] = []
+    classes = ClassData()
     for item, result, row_key in zip(reported, named, row_keys(named), strict=True):
         group = groups.items[index := groups.add(group_of(result), key=key_of(result))]
         for name in result.metrics:
@@ -114,6 +117,8 @@ def report_data(
                 "values": {name: quadruple(metric) for name, metric in result.metrics.items()},
             }
         )
+        if (of_classes := classes.add(result, group, item.path)) is not None:
+            results[-1]["classes"] = of_classes
     for entry in results:
         entry["values"] = [entry["values"].get(name, 0) for name in groups.items[entry["group"]]["metrics"]]
     distinguish_titles(groups.items)
@@ -124,6 +129,7 @@ def report_data(
         "environments": environments.items,
         "results": results,
         **leaderboard_data(board, groups),
+        "classesLeftOut": classes.left_out,
         "remarks": [*board.remarks, *average_lines(board), *remarks_of(named)],
     }
 
@@ -174,15 +180,15 @@ def row_keys(results: Sequence[Result]) -> list[tuple[str, str, str, str]]:
 
 def key_of(result: Result) -> tuple[str, str, str]:
     """Return benchmark, protocol fingerprint and dataset fingerprint: results of one column have the same three."""
-    return result.benchmark.name, result.benchmark.fingerprint, result.dataset.fingerprint
+    return result.benchmark_name, result.benchmark.fingerprint, result.dataset.fingerprint
 
 
 def group_of(result: Result) -> dict[str, Any]:
     """One benchmark under one protocol and on one dataset; its metrics are filled in by what results have."""
     task = result.benchmark.task
     return {
-        "name": result.benchmark.name,
-        "title": result.benchmark.name,
+        "name": result.benchmark_name,
+        "title": result.benchmark_name,
         "version": result.benchmark.version,
         "task": task,
         "fingerprint": result.benchmark.fingerprint,
@@ -211,5 +217,5 @@ def remarks_of(results: Iterable[Result]) -> list[str]:
     results = list(results)
     metrics = ((name, metric) for result in results for name, metric in result.metrics.items())
     marked = any(metric.low == metric.high and not is_rank(name) for name, metric in metrics)
-    lines = (f"{result.label}, {result.benchmark.name}: {warning}" for result in results for warning in result.warnings)
+    lines = (f"{result.label}, {result.benchmark_name}: {warning}" for result in results for warning in result.warnings)
     return [*([ABOUT_MARK] if marked else []), *unchecked_legend(results), *dict.fromkeys(map(portable_text, lines))]

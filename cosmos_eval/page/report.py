@@ -88,7 +88,8 @@ def put_together(folder: Path, data: dict[str, Any], left_out: Sequence[str], pa
     """Add images up to the length limit, and write the page."""
     room = max(0, min(FOR_IMAGES, LARGEST - len(embedded(data))))
     images, not_embedded = embed(folder, room, with_curves=not data["curves"])
-    all_left_out = [*left_out, *not_embedded]
+    data = dict(data)
+    all_left_out = [*left_out, *data.pop("classesLeftOut", []), *not_embedded]
     page_data = {**data, "images": [vars(image) for image in images], "leftOut": all_left_out}
     atomic_write_text(path, assemble(page_data, data["title"]))
     measured = sum(model["kind"] == MEASURED for model in data["models"])

@@ -19,6 +19,7 @@ from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
 from cosmos_eval.datasets.reader_registry import READERS, reader_info
 from cosmos_eval.protocol.data_folder import describe_folder
 from cosmos_eval.protocol.definition_checks import OPTIONAL_KEYS, REQUIRED_KEYS, check_definition, check_suite
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.folders import definition_files, find_provider, suite_files
 from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.own_suite import BENCHMARK_KEYS, find_member, find_own_suite, is_suite
@@ -27,9 +28,11 @@ from cosmos_eval.protocol.suite import Suite, read_averages
 from cosmos_eval.protocol.task_registry import task_info
 
 Definition = TypeVar("Definition")
+IN_MEMORY = "in-memory"
+"""What stands for the reader in a definition of data that were built in Python. There is no such reader in YAML."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Benchmark:
     """Dataset, split, task, prompts and metrics of one benchmark.
 
@@ -51,6 +54,8 @@ class Benchmark:
     settings: dict[str, Any] = field(default_factory=dict)
     """The task's own section of the definition, with default values filled in. For segmentation how label maps are
     computed (`cosmos_eval.tasks.segmentation.settings.SETTINGS`)."""
+    embeddings: dict[str, Any] = field(default_factory=dict)
+    """What is done to embeddings after the fact (`cosmos_eval.protocol.feature_transforms`); empty: nothing."""
     source: str = ""
     """Papers and code that the protocol follows; a note for users."""
     summary: str = ""
@@ -69,6 +74,19 @@ class Benchmark:
     """A user's own YAML file, for commands that messages advise."""
     same_data_as: str = field(default="", compare=False)
     """The shipped definition whose data a user's own one reads: its base, whose reader, paths and split it keeps."""
+    data: Any = field(default=None, compare=False)
+    """`cosmos_eval.Data` that were built in Python and are evaluated in place of what a reader reads
+    (`cosmos_eval.make_benchmark`); the reader is then `IN_MEMORY`. They have a fingerprint of their own."""
+
+    def __repr__(self) -> str:
+        primary = f", {self.metrics['primary']}" if "primary" in self.metrics else ""
+        data = f", {self.data!r}" if self.data is not None else ""
+        return f"Benchmark({self.name!r}, version {self.version}, {self.task}{primary}{data})"
+
+    @property
+    def transforms(self) -> FeatureTransforms:
+        """What is done to embeddings after the fact."""
+        return FeatureTransforms.from_record(self.embeddings)
 
     @property
     def data_kind(self) -> str:
@@ -273,10 +291,12 @@ def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
         RequestError: an unknown reader, or prompts that cannot be resolved.
     """
     reader = benchmark.dataset.get("reader")
+    if benchmark.data is not None:
+        return _hashed_parts(benchmark, dict(benchmark.dataset))
     if reader not in READERS.names():
         known = ", ".join(READERS.names())
         raise RequestError(f"{benchmark.name}: there is no dataset reader {reader!r}; known: {known}{off_note()}")
-    info, task = reader_info(reader), task_info(benchmark.task)
+    info = reader_info(reader)
 
     def without_paths(options: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -296,6 +316,12 @@ def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
     if benchmark.dataset.get("splits"):
         splits = benchmark.dataset["splits"]
         options["splits"] = {name: without_paths(split_options) for name, split_options in splits.items()}
+    return _hashed_parts(benchmark, options)
+
+
+def _hashed_parts(benchmark: Benchmark, options: dict[str, Any]) -> dict[str, Any]:
+    """Return `hashed_values` with these options of the dataset."""
+    task = task_info(benchmark.task)
     values: dict[str, Any] = {
         "name": benchmark.name,
         "version": benchmark.version,
@@ -311,6 +337,8 @@ def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
             values["words"] = words.query_words
     if task.settings_key:
         values[task.settings_key] = benchmark.settings
+    if benchmark.transforms:
+        values["embeddings"] = benchmark.transforms.record()
     return values
 
 

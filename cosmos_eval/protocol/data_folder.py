@@ -12,14 +12,13 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_list
+from cosmos_eval.datasets.prompts import DEFAULT_TEMPLATES
 from cosmos_eval.protocol.folders import shipped_files
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test")
 """Folders beside each other that are splits and not classes."""
 COUNT, CLASS_NAMES = "nshards.txt", "classnames.txt"
 TEMPLATES = ("templates.txt", "templates.json", "zeroshot_classification_templates.txt")
-DEFAULT_TEMPLATES = ["a photo of a {c}."]
-"""Used where the folder has none: the template of CLIP's paper for sets of everyday objects."""
 _WNID = re.compile(r"n\d{8}")
 
 

@@ -21,6 +21,7 @@ from cosmos_eval.datasets.reader import (
     ReaderInfo,
 )
 from cosmos_eval.datasets.reader_registry import KIND_OPTIONS, READERS, reader_info
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.known_differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
 from cosmos_eval.protocol.task_info import TaskInfo
@@ -28,7 +29,7 @@ from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 REQUIRED_KEYS = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
 """Required keys of a definition -> type."""
-OPTIONAL_KEYS = {"prompts": dict, "source": str, "summary": str, "published": list, "fetch": list}
+OPTIONAL_KEYS = {"prompts": dict, "embeddings": dict, "source": str, "summary": str, "published": list, "fetch": list}
 """Optional keys of a definition -> type; a task may add one of its own."""
 LONGEST_NAME = 200
 """Bytes. The name is part of file names with endings, and file systems allow 255 bytes."""
@@ -70,7 +71,7 @@ def check_definition(source: Source) -> dict[str, Any]:
     if info is not None and of_other_tasks:
         raise source.refuse((of_other_tasks[0],), f"{info.name} takes no settings of {of_other_tasks[0]}")
     _check_keys(source, (), definition, required=REQUIRED_KEYS, optional={**OPTIONAL_KEYS, **task_keys})
-    _check_name(source, definition["name"])
+    check_name(source, definition["name"])
     if definition["version"] < 1:
         raise source.refuse(("version",), "version must be at least 1")
     if info is None:
@@ -79,8 +80,9 @@ def check_definition(source: Source) -> dict[str, Any]:
             f"unknown task {short_repr(definition['task'])}{near(definition['task'], TASKS.names())}{off_note()}",
         )
     _check_dataset(source, definition, info)
-    metrics = _read_metrics(source, definition, info)
+    metrics = read_metrics(source, definition, info)
     _check_prompts(source, definition, info)
+    _check_transforms(source, definition, info)
     if "published" in definition:
         definition = {**definition, "published": read_differences(source)}
     if "fetch" in definition:
@@ -93,7 +95,15 @@ def check_definition(source: Source) -> dict[str, Any]:
     return {**fields, "metrics": metrics, **({"settings": settings} if settings else {})}
 
 
-def _check_name(source: Source, name: str) -> None:
+def _check_transforms(source: Source, definition: dict[str, Any], info: TaskInfo) -> None:
+    try:
+        transforms = FeatureTransforms.from_record(definition.get("embeddings", {}))
+        transforms.require_defined_for(definition["name"], info.name, info.transforms)
+    except RequestError as error:
+        raise source.refuse(("embeddings",), f"embeddings: {error}") from error
+
+
+def check_name(source: Source, name: str) -> None:
     """Check that the name of a benchmark can be a file name."""
     if not name or not all(c.isalnum() or c in "-_." for c in name) or name[0] in "-.":
         raise source.refuse(("name",), f"the name {short_repr(name)} must be letters, digits, '-', '_' and '.'")
@@ -316,8 +326,14 @@ def _check_colours(source: Source, at: Keys, value: Any, kind: str) -> None:
             )
 
 
-def _read_metrics(source: Source, definition: dict[str, Any], task: TaskInfo) -> dict[str, Any]:
-    """Check `metrics`, and return it with default values filled in."""
+def read_metrics(
+    source: Source, definition: dict[str, Any], task: TaskInfo, is_primary_required: bool = True
+) -> dict[str, Any]:
+    """Check `metrics`, and return it with default values filled in.
+
+    Args:
+        is_primary_required: whether `primary` must be given; without it, the task chooses.
+    """
     metrics = definition["metrics"]
     for key in metrics:
         if key != "primary" and key not in task.metric_options:
@@ -325,12 +341,15 @@ def _read_metrics(source: Source, definition: dict[str, Any], task: TaskInfo) ->
             raise source.refuse(
                 ("metrics", key), f"unknown key {short_repr(key)} in metrics; for {task.name} it takes {allowed}"
             )
-    _check_keys(source, ("metrics",), metrics, required={"primary": str}, optional=dict(task.metric_options))
+    required, optional = {"primary": str}, dict(task.metric_options)
+    if not is_primary_required:
+        required, optional = {}, {**required, **optional}
+    _check_keys(source, ("metrics",), metrics, required=required, optional=optional)
     metrics = task.filled_metrics(metrics)
     if task.check_metrics is not None:
         task.check_metrics(metrics, lambda at, message: source.refuse(("metrics", *at), message))
-    primary = metrics["primary"]
-    if not task.reports(primary, metrics):
+    primary = metrics.get("primary")
+    if primary is not None and not task.reports(primary, metrics):
         known = near(primary, task.metric_names(metrics))
         raise source.refuse(("metrics", "primary"), f"unknown metric {short_repr(primary)} of {task.name}{known}")
     return metrics

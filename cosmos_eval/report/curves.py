@@ -69,12 +69,12 @@ def curves_of(lines: Sequence[Line]) -> dict[str, dict[str, Curve]]:
     """Title of a panel -> network -> curve. Another protocol, dataset, precision or limit has a panel of its own."""
     protocols: dict[str, set[tuple[str, ...]]] = {}
     for line in lines:
-        protocols.setdefault(line["benchmark"], set()).add(made_by(line))
+        protocols.setdefault(line["benchmark"], set()).add(measurement_conditions(line))
     panels: dict[str, dict[str, Curve]] = {}
     for line in sorted(lines, key=lambda line: line["step"]):
         title = line["benchmark"]
         if len(protocols[title]) > 1:
-            title += f" ({', '.join(made_by(line))})"
+            title += f" ({', '.join(measurement_conditions(line))})"
         elif line["limit"]:
             title += f" (first {line['limit']})"
         for name in headlines(line):
@@ -83,7 +83,7 @@ def curves_of(lines: Sequence[Line]) -> dict[str, dict[str, Curve]]:
     return panels
 
 
-def made_by(line: Line) -> tuple[str, ...]:
+def measurement_conditions(line: Line) -> tuple[str, ...]:
     """What two comparable numbers of one benchmark have in common, in short."""
     limit = (f"first {line['limit']}",) if line["limit"] else ()
     return (f"{line['fingerprint'][:8]}/{line['dataset'][:8]}", line["precision"], *limit)

@@ -1,12 +1,18 @@
 """One long pandas frame from results: a row for each model, benchmark and metric. Every table is made from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
+from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.printable import printable
+from cosmos_core.short_repr import short_repr
+from cosmos_eval.protocol.task_registry import headlines
 from cosmos_eval.results.portable import portable_spec
 from cosmos_eval.results.record import Result
+from cosmos_eval.results.store import read_results
 
 COLUMNS = (
     "model", "spec", "digest", "benchmark", "version", "fingerprint", "dataset", "task", "metric", "value", "low",
@@ -15,14 +21,41 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def to_frame(results: Sequence[Result]) -> pd.DataFrame:
-    """(results × metrics, columns of COLUMNS); values are fractions, or ranks for `*_rank`."""
+def to_frame(results: Result | Iterable[Result] | str | Path, *, wide: bool = False) -> pd.DataFrame:
+    """Make a table of results.
+
+    Args:
+        results: a result, several, or the `out` folder of runs, of which all results are read.
+        wide: whether a row is a model and a column a headline metric of a benchmark, as on a leaderboard; models that
+            were measured with `limit` have rows of their own.
+
+    Returns:
+        (results × metrics, columns of COLUMNS, `limited` and `transforms`), or the wide form, whose columns are
+        (benchmark, metric). `transforms` says what was done to embeddings, as the name of the benchmark does.
+        Values are fractions, or ranks for `*_rank`; `low` and `high` bound the 95 % interval.
+
+    Raises:
+        RequestError: no folder, or one without results.
+    """
+    if isinstance(results, str | Path):
+        results = read_results(user_path(results))
+    given = list(results) if isinstance(results, Iterable) else [results]
+    wrong = next((one for one in given if not isinstance(one, Result)), None)
+    if wrong is not None:
+        raise RequestError(f"to_frame takes results as evaluate returns them, or their folder, not {short_repr(wrong)}")
+    frame = _long_frame([one for one in given if isinstance(one, Result)])
+    frame.insert(list(COLUMNS).index("limit") + 1, "limited", frame["limit"].notna())
+    frame["transforms"] = [printable(one.transforms.title) for one in given for _ in one.metrics]
+    return _widen(frame) if wide else frame
+
+
+def _long_frame(results: list[Result]) -> pd.DataFrame:
     rows = [
         (
             printable(result.label),
             portable_spec(result.model.spec),
             printable(result.model.digest),
-            printable(result.benchmark.name),
+            printable(result.benchmark_name),
             result.benchmark.version,
             result.benchmark.fingerprint,
             result.dataset.fingerprint,
@@ -46,6 +79,28 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["limit"] = frame["limit"].astype("Int64")
     return frame
+
+
+def _widen(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each model, a column for each headline metric of each benchmark."""
+    frame = distinct_labels(frame)
+    shown = [
+        row.metric in headlines(row.task, *([row.metric] if row.primary else [])) for row in frame.itertuples(False)
+    ]
+    frame = frame[pd.Series(shown, index=frame.index, dtype=bool)].copy()
+    limits = frame["limit"].map(lambda limit: "" if pd.isna(limit) else f" (limit {limit:,})")
+    frame["model"] = frame["model"] + limits.astype(str)
+    # Numbers of different protocols or data never share a column, though data of a limit differ by nature.
+    digests = frame["fingerprint"].str[:6] + ", data " + frame["dataset"].str[:6].where(~frame["limited"], "")
+    is_several = digests[~frame["limited"]].groupby(frame["benchmark"]).nunique() > 1
+    is_marked = frame["benchmark"].map(is_several).eq(True) & ~frame["limited"]
+    frame["benchmark"] = frame["benchmark"].where(~is_marked, frame["benchmark"] + " (" + digests + ")")
+    columns = list(dict.fromkeys(zip(frame["benchmark"], frame["metric"], strict=True)))
+    wide = frame.drop_duplicates(["model", "benchmark", "metric"], keep="last").pivot(
+        index="model", columns=["benchmark", "metric"], values="value"
+    )
+    titles = pd.MultiIndex.from_tuples(columns, names=["benchmark", "metric"])
+    return wide.reindex(index=list(dict.fromkeys(frame["model"])), columns=titles)
 
 
 def ranked(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from pathlib import Path
 from cosmos_core.errors import RequestError
 from cosmos_core.files import current_umask, sync_folder, temporary_folder
 from cosmos_core.json_text import read_json
+from cosmos_eval.results.class_file import CLASSES, read_classes
 from cosmos_eval.results.compare import changed_metrics
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import NOT_RUN, RESULT, SAMPLES, file_digest, read_result, visible_files
@@ -23,7 +24,7 @@ class Merged:
     """What a merge did."""
 
     copied: int = 0
-    there: int = 0
+    existing: int = 0
     """Results that were in the folder before."""
     repeated: int = 0
     """Further copies with the same identity and numbers, left out."""
@@ -110,7 +111,7 @@ class _Plan:
             if len(target.parts) > 1:
                 self._folders.setdefault(result.model.digest, str(target.parent))
             self._taken[target] = key
-            self.merged.there += 1
+            self.merged.existing += 1
         else:
             target = self._free(
                 self._model_folder(resolved_path, result), _benchmark_folder(resolved_path, result), key
@@ -173,7 +174,7 @@ def _benchmark_folder(path: Path, result: Result) -> str:
     """The name of the benchmark, as `run` names the folder; the name in a record may not be a valid folder name."""
     name = result.benchmark.name
     plain = all(c.isalnum() or c in "-_." for c in name) and name[0] not in "-."
-    return name if plain else path.parent.name.lstrip(".") or "benchmark"
+    return f"{name}{result.transforms.folder_suffix}" if plain else path.parent.name.lstrip(".") or "benchmark"
 
 
 def _check_not_run(path: Path) -> None:
@@ -197,6 +198,9 @@ def _copy(path: Path, folder: Path, result: Result) -> None:
             f"{samples} is not the file that {RESULT} was written with: truncated or altered; copy it again with its "
             f"{RESULT}, or delete both and run again"
         )
+    if (classes := path.parent / CLASSES).is_file():
+        read_classes(path.parent, result.samples.sha256)  # raises for one that is damaged
+        _copy_file(classes, folder / CLASSES)
     _copy_file(path, folder / RESULT)
     if read_result(folder / RESULT) != result:
         raise RequestError(f"{path} changed while it was copied; merge again when nothing writes there")
@@ -233,12 +237,14 @@ class _Mover:
             sync_folder(self.out.parent)
             return
         for target, names in [
-            *((source, (SAMPLES, RESULT)) for source in results),
+            *((source, (SAMPLES, CLASSES, RESULT)) for source in results),
             *((source, (NOT_RUN,)) for source in not_run),
         ]:
             folder = self.out / target
             folder.mkdir(parents=True, exist_ok=True)
             for name in names:
+                if name == CLASSES and not (self.stage / target / name).exists():
+                    continue  # an older result, or a task without classes
                 (self.stage / target / name).replace(folder / name)
             if RESULT in names:
                 (folder / NOT_RUN).unlink(missing_ok=True)

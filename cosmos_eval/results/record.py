@@ -7,11 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, ClassVar
 
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.metrics.names import is_rank
+from cosmos_eval.protocol.feature_transforms import NONE as NO_TRANSFORMS
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
+from cosmos_eval.protocol.task_registry import find_task
+from cosmos_eval.results.class_file import read_classes
 from cosmos_eval.results.portable import portable_spec
 from cosmos_eval.results.sections import (
     BenchmarkSection,
@@ -22,6 +27,7 @@ from cosmos_eval.results.sections import (
     TimingSection,
 )
 from cosmos_eval.results.versions import DAMAGED, SCHEMA, checksum, parse, with_checksum
+from cosmos_eval.tasks.class_table import ClassTable, class_table
 from cosmos_eval.tasks.outcome import Metric
 
 UNCHECKED = "unchecked"
@@ -31,7 +37,7 @@ MOST = 10**12
 """Upper bound of counts and ranks: more than any dataset has."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The content of RESULT.json: an outcome and how it was measured. Metrics are fractions.
 
@@ -50,10 +56,49 @@ class Result:
     timing: TimingSection
     samples: SamplesSection
     warnings: tuple[str, ...] = field(default=())
+    transforms: FeatureTransforms = NO_TRANSFORMS
+    """What was done to the embeddings after the fact; false if nothing."""
 
     file_version: ClassVar[int] = SCHEMA
     """Schema version of the file that it was read from, which decides how its samples.parquet is read. No field: equal
     measurements are equal whichever file they come from."""
+    class_source: ClassVar[ClassTable | Path | None] = None
+    """The table of classes, or the folder that holds it; None: neither. No field, as `file_version`."""
+
+    @property
+    def classes(self) -> ClassTable | None:
+        """The metric of each class (recall, average precision, IoU), with support, intervals and prompts.
+
+        Older results of tasks whose metrics name the classes have a table without prompts, and the number of samples of
+        each metric as support. None for tasks without classes, and for older results of classification.
+
+        Raises:
+            RequestError: CLASSES.json beside the result is damaged or belongs to another one.
+        """
+        source = self.class_source
+        if isinstance(source, Path):
+            source = read_classes(source, self.samples.sha256)
+        return source or self._classes_of_metrics()
+
+    def _classes_of_metrics(self) -> ClassTable | None:
+        task = find_task(self.benchmark.task)
+        if task is None or not task.class_metric:
+            return None
+        ending = f"/{task.class_metric}"
+        named = {name.removesuffix(ending): one for name, one in self.metrics.items() if name.endswith(ending)}
+        names, metrics = list(named), list(named.values())
+        return class_table(task.class_metric, names, [one.n for one in metrics], metrics, ()) if named else None
+
+    def __repr__(self) -> str:
+        metric = self.metrics[self.primary]
+        scale, unit = (1, "") if is_rank(self.primary) else (100, " %")
+        low, high = (f"{scale * bound:.2f}" for bound in (metric.low, metric.high))
+        images = self.dataset.n.get("images", 0)
+        limit = f", limit {self.limit:,}" if self.limit is not None else ""
+        return (
+            f"Result({self.label} on {self.benchmark_name}: {self.primary} {scale * metric.value:.2f}{unit} "
+            f"[{low}, {high}], {images:,} images, {self.precision}{limit})"
+        )
 
     @property
     def unchecked(self) -> bool:
@@ -71,7 +116,13 @@ class Result:
             self.limit,
             self.benchmark.scoring_version,
             self.benchmark.plugins,
+            self.transforms,
         )
+
+    @property
+    def benchmark_name(self) -> str:
+        """Name of the benchmark in tables: with what was done to the embeddings, so that no table mixes the numbers."""
+        return self.transforms.name_of(self.benchmark.name)
 
     @property
     def label(self) -> str:
@@ -108,6 +159,7 @@ class Result:
             "timing": self.timing.record(),
             "samples": self.samples.record(),
             "warnings": list(self.warnings),
+            **({"transforms": self.transforms.record()} if self.transforms else {}),
         }
 
     @classmethod
@@ -136,16 +188,23 @@ class Result:
             timing=TimingSection.from_record(record["timing"]),
             samples=SamplesSection.from_record(record["samples"]),
             warnings=tuple(record["warnings"]),
+            transforms=FeatureTransforms(**record.get("transforms", {})),
         )
         object.__setattr__(result, "file_version", version)  # frozen for everybody else
         return result
 
 
 def renamed(result: Result, label: str) -> Result:
-    """The result under another label; it still knows the version of its file."""
+    """The result under another label; it still knows the version of its file and its classes."""
     other = replace(result, model=replace(result.model, label=label))
     object.__setattr__(other, "file_version", result.file_version)
-    return other
+    return with_classes(other, result.class_source)
+
+
+def with_classes(result: Result, source: ClassTable | Path | None) -> Result:
+    """The same result, which knows its classes from now on, or the folder that holds them."""
+    object.__setattr__(result, "class_source", source)
+    return result
 
 
 def unchecked_legend(results: Iterable["Result"]) -> list[str]:
@@ -176,6 +235,7 @@ def identity(
     limit: int | None,
     scoring_version: int = 1,
     plugins: Mapping[str, str] | None = None,
+    transforms: FeatureTransforms = NO_TRANSFORMS,
 ) -> str:
     """Digest of model, protocol and dataset fingerprints, precision, limit, and of the code that scores; empty for a
     model without a digest.
@@ -186,6 +246,7 @@ def identity(
         scoring_version: of the task (`TaskInfo.scoring_version`). Version 1 adds nothing, so that results of before
             there were versions keep their identity.
         plugins: task or reader -> distribution and version, of those that another package brings.
+        transforms: what is done to the embeddings. Nothing adds nothing, so that results of before keep their identity.
     """
     if not model_digest:
         return ""
@@ -194,6 +255,8 @@ def identity(
         parts.append({"scoring_version": scoring_version})
     if plugins:
         parts.append({"plugins": dict(sorted(plugins.items()))})
+    if transforms:
+        parts.append({"transforms": transforms.record()})
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -150,8 +150,8 @@ class EnvironmentSection(Section):
     decoder: Mapping[str, Any] | None = None
     """`name` of the JPEG decoder and its `drift` from Pillow; None: Pillow decoded."""
     fetched: Mapping[str, Any] = field(default_factory=dict)
-    """Artifact -> where its files were fetched, as the manifest of the data root says; empty where nothing was fetched
-    by us. Files may have been changed since: what was read is in `dataset.fingerprint`."""
+    """Artifact -> where its files were fetched, as the manifest of the data root says, or streamed (`streamed`); empty
+    where nothing was fetched by us. Files may have been changed since: what was read is in `dataset.fingerprint`."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,8 @@ class TimingSection(Section):
     """`images` (`pictures` in older results), `texts`, `windows` -> how many passed the model together in the end."""
     workers: int | None = None
     """Processes that read images; of each rank."""
+    workers_auto: bool | None = None
+    """Whether `workers` is the largest number that was chosen, not one that the user gave."""
     ranks: int | None = None
     """Processes that shared the encoding."""
     seed: int | None = None

@@ -11,7 +11,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
 from cosmos_core.text_files import impostor_of, open_regular, read_content, read_text
-from cosmos_eval.results.record import Result, first_fault
+from cosmos_eval.results.record import Result, first_fault, with_classes
 from cosmos_eval.results.sections import SamplesSection
 from cosmos_eval.results.versions import NewerSchema, rename_old_columns
 
@@ -75,7 +75,7 @@ def read_result(path: Path) -> Result:
         RequestError: unreadable, truncated, edited after it was written, or of a newer version (NewerSchema); names the
             file and how to repair it.
     """
-    return Result.from_json(read_text(path), path)
+    return with_classes(Result.from_json(read_text(path), path), path.parent)
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -110,7 +110,7 @@ def read_model(path: Path) -> dict[str, tuple[Path, Result]]:
     """Read the results of the only model below a folder, or one RESULT.json; by benchmark, in path order.
 
     Returns:
-        name of the benchmark -> path of its RESULT.json, and the result.
+        name of the benchmark (`Result.benchmark_name`) -> path of its RESULT.json, and the result.
 
     Raises:
         RequestError: nothing there, a broken result, several models, or several results of one benchmark.
@@ -129,7 +129,7 @@ def read_model(path: Path) -> dict[str, tuple[Path, Result]]:
         )
     by_benchmark: dict[str, tuple[Path, Result]] = {}
     for result_path, result in located:
-        name = result.benchmark.name
+        name = result.benchmark_name
         if name in by_benchmark:
             raise RequestError(
                 f"two results of {name}: {by_benchmark[name][0]} and {result_path}; give the path of one"

@@ -8,6 +8,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.text_files import read_text
 from cosmos_eval.metrics.names import is_rank
+from cosmos_eval.results.class_rows import extreme_rows
 from cosmos_eval.results.compare import changed_fields, changed_metrics, flatten_fields
 from cosmos_eval.results.record import Result, unchecked_legend
 from cosmos_eval.results.store import RESULT, SAMPLES, file_digest, read_model, read_result, result_paths
@@ -23,7 +24,7 @@ def as_listed(path: Path, result: Result, below: Path) -> tuple[str, ...]:
     """One row of `results list`, under LISTED."""
     return (
         plain(result.label),
-        plain(f"{result.benchmark.name} v{result.benchmark.version}"),
+        plain(result.transforms.name_of(f"{result.benchmark.name} v{result.benchmark.version}")),
         plain(result.primary),
         shown(result.primary, result.metrics[result.primary]),
         f"{result.metrics[result.primary].n:,}",
@@ -61,6 +62,7 @@ def as_fields(path: Path) -> list[tuple[str, str]]:
             rows += metrics.items()
         elif field != "warnings":
             rows.append((field, format_value(value)))
+    rows += extreme_rows(result)
     rows += [("samples", samples_state(path, result)), *(("warning", warning) for warning in result.warnings)]
     return [(plain(field), plain(value)) for field, value in rows]
 

@@ -1,7 +1,8 @@
 """A run on several ranks (processes started by torchrun): who evaluates which model.
 
 With at least as many models as ranks, each rank evaluates whole models, the next one whenever it has finished one. With
-fewer models, all ranks share the batches of one model after the other. The results are the same.
+fewer models, or data that are streamed, all ranks share the batches of one model after the other. The results are the
+same.
 
 The functions that a `RankGroup` calls on other ranks (`open_engine`, `open_session`, ...) are module-level functions,
 so that another process finds them by name.
@@ -51,17 +52,22 @@ SCORING_PACKAGES = (
 """Packages that may influence a metric, besides those that influence features
 (`cosmos_eval.cache.feature_cache.PACKAGES`)."""
 
-SessionSettings = tuple[tuple[Path | None, RunOptions, bool], list[str], list[PlannedBenchmark]]
-"""What a rank that evaluates whole models needs: `Session.settings()`, the model specs, and the plan."""
+SessionSettings = tuple[tuple[Path | None, RunOptions, bool], list[str], list[PlannedBenchmark], dict[str, str]]
+"""What a rank that evaluates whole models needs: `Session.settings()`, the model specs, the plan, and the labels."""
 
 
 def evaluate_models(
-    session: "Session", specs: Sequence[str], plan: Sequence[PlannedBenchmark], times: Sequence[Profile | None]
+    session: "Session",
+    specs: Sequence[str],
+    plan: Sequence[PlannedBenchmark],
+    times: Sequence[Profile | None],
+    labels: Mapping[str, str] | None = None,
 ) -> list[list[Result]]:
     """Evaluate models on a plan, on all ranks of the session.
 
     Args:
         times: for each model, a profile to be filled; only with one process.
+        labels: spec -> the model's name in tables.
 
     Returns:
         The results of each model, in the order of `specs`.
@@ -70,9 +76,12 @@ def evaluate_models(
         RequestError: as `Session.evaluate_model`; or ranks differ in what decides the numbers.
     """
     ranks = session.ranks
-    if ranks.size > 1 and len(specs) >= ranks.size:
+    labels = dict(labels or {})
+    # Only rank 0 downloads: data that are streamed are never on every rank.
+    is_streamed = any(planned.stream is not None for planned in plan)
+    if ranks.size > 1 and len(specs) >= ranks.size and not is_streamed:
         session.reporter.note(f"{len(specs)} models on {ranks.size} ranks: each rank takes whole models")
-        settings = (session.settings(), list(specs), list(plan))
+        settings = (session.settings(), list(specs), list(plan), labels)
         require_equal_on_all_ranks(ranks, ranks.run_on_all(open_session, settings))
         results_by_model: dict[int, list[Result]] = {}
         for results_of_rank in ranks.run_on_all(evaluate_remaining_models, settings):
@@ -81,7 +90,7 @@ def evaluate_models(
     results = []
     for spec, profile in zip(specs, times, strict=True):
         session.reporter.note(f"{spec} on {len(plan)} benchmark{'s' if len(plan) != 1 else ''}")
-        results.append(session.evaluate_model(spec, plan, profile=profile))
+        results.append(session.evaluate_model(spec, plan, label=labels.get(spec), profile=profile))
     return results
 
 
@@ -201,7 +210,7 @@ def open_session(ranks: RankGroup, settings: SessionSettings) -> tuple[Any, dict
     """
     from cosmos_eval.run.session import Session
 
-    (out, options, keep_going), _, plan = settings
+    (out, options, keep_going), _, plan, _ = settings
     ranks.local_state = None  # frees the previous model
     options = replace(options, device=str(device_of_rank(options.device, ranks.world)))
     session = Session(out, options, FailureWatchingReporter(ranks.reporter, ranks), keep_going)
@@ -220,7 +229,7 @@ def evaluate_remaining_models(ranks: RankGroup, settings: SessionSettings) -> tu
     """
     from cosmos_eval.run.session import Session
 
-    _, specs, plan = settings
+    _, specs, plan, labels = settings
     session = ranks.local_state
     ranks.local_state = None
     finished = []
@@ -228,8 +237,9 @@ def evaluate_remaining_models(ranks: RankGroup, settings: SessionSettings) -> tu
         if not isinstance(session, Session):
             session, _ = open_session(ranks, settings)
         while not ranks.is_flag_set(FAILED) and (number := ranks.next_number("models")) < len(specs):
-            session.reporter.note(f"{specs[number]} (model {number + 1} of {len(specs)})")
-            finished.append((number, evaluate_named_model(session, specs[number], plan)))
+            spec = specs[number]
+            session.reporter.note(f"{spec} (model {number + 1} of {len(specs)})")
+            finished.append((number, evaluate_named_model(session, spec, plan, labels.get(spec))))
     except OtherRankFailed:
         pass  # that rank reports its own error
     except Exception:
@@ -238,10 +248,12 @@ def evaluate_remaining_models(ranks: RankGroup, settings: SessionSettings) -> tu
     return None, finished
 
 
-def evaluate_named_model(session: "Session", spec: str, plan: Sequence[PlannedBenchmark]) -> list[Result]:
+def evaluate_named_model(
+    session: "Session", spec: str, plan: Sequence[PlannedBenchmark], label: str | None
+) -> list[Result]:
     """As `Session.evaluate_model`, with the model's spec in error messages."""
     try:
-        return session.evaluate_model(spec, plan)
+        return session.evaluate_model(spec, plan, label=label)
     except RequestError as error:
         raise error if spec in str(error) else RequestError(f"{spec}: {error}") from error
 

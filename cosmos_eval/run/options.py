@@ -12,6 +12,8 @@ from cosmos_eval.cache.feature_cache import LIMIT
 from cosmos_eval.datasets.decoders import PIL, check_decoder
 from cosmos_eval.datasets.resized import read_resized
 from cosmos_eval.engine.batch_size import check_batch_size
+from cosmos_eval.engine.worker_count import AUTO
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,8 @@ class EncodingOptions:
 
     batch_size: int | str = 64
     """Images in one forward pass; "auto" finds the largest on CUDA."""
-    workers: int = 0
-    """Processes that decode images; 0 decodes in the main process."""
+    workers: int | str = AUTO
+    """Processes that decode images; 0 decodes in the main process, "auto" chooses a number."""
     precision: str = "auto"
     """auto, fp32, bf16 or fp16; auto is fp32 on CPU and bf16 on CUDA."""
     compiled: bool = False
@@ -41,7 +43,8 @@ class EncodingOptions:
         check_decoder(self.decoder)
         if self.resized is not None:
             read_resized(self.resized)  # raises for any other folder, before anything is computed
-        require_whole_number("workers", self.workers, 0, 4096)
+        if self.workers != AUTO:
+            require_whole_number("workers", self.workers, 0, 4096, " or auto")
 
     def engine_arguments(self) -> dict[str, Any]:
         """The keyword arguments for `Engine`, without the further options of a subclass."""
@@ -59,6 +62,14 @@ class RunOptions(EncodingOptions):
     device: str = "auto"
     limit: int | None = None
     """Evaluate on this many images only; such results are marked and never ranked."""
+    truncate_dim: int | None = None
+    """Keep this number of dimensions of each embedding; None keeps all."""
+    center: bool = False
+    """Whether the mean embedding of each modality is subtracted."""
+    quantize: str | None = None
+    """int8 or binary codes in place of the embeddings; None: neither."""
+    dual_softmax: float | None = None
+    """Retrieval: multiply scores with the softmax over queries of this number times the scores; None: do not."""
     seed: int = 0
     """Seed of the bootstrap resampling behind the intervals."""
     overwrite: bool = False
@@ -72,7 +83,13 @@ class RunOptions(EncodingOptions):
         super().__post_init__()
         if self.limit is not None:
             require_whole_number("limit", self.limit, 1, 10**12)
+        _ = self.transforms  # raises for a bad value
         require_whole_number("seed", self.seed, 0, 2**63 - 1)
+
+    @property
+    def transforms(self) -> FeatureTransforms:
+        """What is done to embeddings after the fact."""
+        return FeatureTransforms(**{field.name: getattr(self, field.name) for field in fields(FeatureTransforms)})
 
     @classmethod
     def from_keywords(cls, **options: Any) -> "RunOptions":
@@ -84,10 +101,14 @@ class RunOptions(EncodingOptions):
         return cls(**options)
 
 
-def require_whole_number(name: str, value: Any, least: int, most: int) -> None:
-    """RequestError where the value of an option is not a whole number between `least` and `most`."""
+def require_whole_number(name: str, value: Any, least: int, most: int, other: str = "") -> None:
+    """RequestError where the value of an option is not a whole number between `least` and `most`.
+
+    Args:
+        other: what else the option may be, for the message.
+    """
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise RequestError(f"{name} must be a whole number, got {short_repr(value)}")
+        raise RequestError(f"{name} must be a whole number{other}, got {short_repr(value)}")
     value = int(value)
     if value < least:
         raise RequestError(f"{name} must be at least {least}, got {short_repr(value)}")

@@ -14,6 +14,7 @@ from cosmos_eval.run.fetch_advice import advise_fetching
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.dataset_checks import DataReport
+    from cosmos_eval.datasets.stream.plan import StreamPlan
 
 DEFAULT_DATA_ROOT = Path("data")
 ABSENT = ", which is not there"
@@ -29,6 +30,8 @@ class PlannedBenchmark:
     """The folder that its data is read from."""
     problems: tuple[str, ...] = ()
     """Why it cannot run, such as missing data; empty if it can."""
+    stream: "StreamPlan | None" = None
+    """Where the data are streamed from; None: they are read from `data_root`."""
 
 
 def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmark]:
@@ -53,6 +56,11 @@ def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmar
             definitions = [load_benchmark(name)]
         for benchmark in definitions:
             first = by_name.setdefault(benchmark.name, benchmark)
+            if first.data is not benchmark.data:
+                raise RequestError(
+                    f"two benchmarks are called {benchmark.name}; name data that you hand over, as in "
+                    "evaluate(model, {'my-data': data}) or make_benchmark(data, 'my-data')"
+                )
             if first != benchmark:
                 raise RequestError(f"two definitions are called {benchmark.name}; rename one of them")
     if not by_name:
@@ -65,28 +73,48 @@ def make_plan(
     data_root: Path | None = None,
     *,
     skip_missing: bool = False,
+    stream: bool = False,
     reporter: Reporter | None = None,
+    skip_option: str = "--skip-missing",
 ) -> list[PlannedBenchmark]:
     """Resolve benchmarks and check their data.
+
+    Data that are not on disk are streamed if `stream` asks for it, or if the definition has their address.
 
     Data is read from `data_root` (default: `data`). Data of a user's own YAML file is read from the folder of that file
     if no `data_root` is given, or if `data_root` lacks the data and the folder of the file has it; if no `data_root` is
     given and that folder lacks the data, from `data`.
 
+    Args:
+        skip_option: how the caller sets `skip_missing`, for the message.
+
     Raises:
         RequestError: data is missing and `skip_missing` is False; lists all that is missing in one line.
     """
-    plan = []
+    from cosmos_eval.datasets.stream.plan import plan_stream
+
+    plan: list[PlannedBenchmark] = []
+    cannot_stream: list[Benchmark] = []
     for benchmark in resolve_benchmarks(benchmarks):
         with use_benchmark_name(benchmark.name):
             root, report = check_data(benchmark, data_root, reporter=reporter)
-        plan.append(PlannedBenchmark(benchmark, root, report.problems))
+        source, problems_of_data = None, report.problems
+        if problems_of_data:
+            try:
+                source = plan_stream(benchmark, root, asked=stream)
+            except RequestError as error:
+                problems_of_data, cannot_stream = (str(error),), [*cannot_stream, benchmark]
+        plan.append(PlannedBenchmark(benchmark, root, () if source else problems_of_data, source))
     problems = merge_equal_problems(
         [(planned.benchmark.name, problem) for planned in plan for problem in planned.problems]
     )
     if problems and not skip_missing:
         advice = advise_fetching([planned.benchmark for planned in plan if planned.problems], data_root)
-        raise RequestError("; ".join([*problems, *([advice] if advice else []), "or run the rest with --skip-missing"]))
+        if stream and cannot_stream:
+            streamed = [planned.benchmark.name for planned in plan if planned.stream]
+            others = f"of those asked for, {', '.join(streamed)} can be; " if streamed else ""
+            advice = f"{others}for the rest leave --stream out and add --fetch" + (f" ({advice})" if advice else "")
+        raise RequestError("; ".join([*problems, *([advice] if advice else []), f"or run the rest with {skip_option}"]))
     return plan
 
 

@@ -21,7 +21,8 @@ class ScoringCode:
 
 def find_scoring_code(benchmark: Benchmark) -> ScoringCode:
     """The code that would score a benchmark now."""
-    providers = {"task": TASKS.plugin(benchmark.task), "reader": READERS.plugin(benchmark.dataset["reader"])}
+    reader = None if benchmark.data is not None else READERS.plugin(benchmark.dataset["reader"])
+    providers = {"task": TASKS.plugin(benchmark.task), "reader": reader}
     plugins = {role: _name_and_version(plugin) for role, plugin in providers.items() if plugin is not None}
     return ScoringCode(task_info(benchmark.task).scoring_version, plugins)
 

@@ -12,8 +12,9 @@ from cosmos_eval.engine.batch_size import AUTO
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.definition_changes import digest_definition
 from cosmos_eval.protocol.task_registry import task_info
+from cosmos_eval.results.class_file import write_classes
 from cosmos_eval.results.environment import environment
-from cosmos_eval.results.record import Result
+from cosmos_eval.results.record import Result, with_classes
 from cosmos_eval.results.sections import (
     BenchmarkSection,
     DatasetSection,
@@ -49,14 +50,16 @@ def build_result(
     """The result of one model on one benchmark.
 
     Args:
-        folder: samples.parquet is written there; None writes nothing, and the result has a checksum of zeros for it.
+        folder: samples.parquet and CLASSES.json are written there; None writes nothing, and the result has a checksum
+            of zeros for samples.parquet.
     """
     model = engine.model
     windows = task_info(benchmark.task).windows
     samples = SamplesSection("samples.parquet", len(outcome.samples), "0" * 64)
     if folder is not None:
         samples = write_samples(folder, outcome.samples)
-    return Result(
+        write_classes(folder, outcome.classes, samples.sha256)
+    result = Result(
         benchmark=BenchmarkSection(
             name=benchmark.name,
             version=benchmark.version,
@@ -97,7 +100,8 @@ def build_result(
             batch_size=engine.batch_size,
             batch_size_auto=context.options.batch_size == AUTO,
             batch_size_used=engine.batch_splitter.sizes,
-            workers=context.options.workers,
+            workers=engine.workers.recorded,
+            workers_auto=engine.workers.is_auto,
             ranks=engine.ranks.size,
             seed=context.options.seed,
             encoded=engine.encoded,
@@ -105,4 +109,6 @@ def build_result(
         ),
         samples=samples,
         warnings=(*outcome.warnings, *data.remarks, *engine.text_counts.warnings()),
+        transforms=context.options.transforms,
     )
+    return with_classes(result, outcome.classes)

@@ -104,4 +104,9 @@ def feature_cache_folder(cache: Path | str | bool, out: Path | str | None) -> Pa
 def model_folder(model: Model) -> str:
     """The name of a model's folder: a readable form of its spec and the first digits of its digest, so that a changed
     checkpoint gets a folder of its own."""
-    return f"{slug(model.spec)}-{model.digest[:8]}" if model.digest else slug(model.spec)
+    return folder_of_model(model.spec, model.digest)
+
+
+def folder_of_model(spec: str, digest: str) -> str:
+    """As `model_folder`, by the model's spec and digest."""
+    return f"{slug(spec)}-{digest[:8]}" if digest else slug(spec)

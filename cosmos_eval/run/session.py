@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError, is_dead_worker_error
+from cosmos_core.files import remove_leftovers
 from cosmos_core.run_lock import one_writer
 from cosmos_eval import datasets, tasks
 from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.fetch.manifest import fetched_parts
+from cosmos_eval.datasets.stream.plan import StreamPlan
 from cosmos_eval.engine import Engine, resolve_precision
+from cosmos_eval.engine.decoding_advice import decoding_note
 from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.profiles import begin_profile, end_profile
 from cosmos_eval.engine.rank_group import RankGroup
@@ -25,15 +28,18 @@ from cosmos_eval.models.spec import model_kind, parse_spec
 from cosmos_eval.profiling import Profile, phase, profile_benchmark, record_encoded, use_profile
 from cosmos_eval.progress import Reporter, Silent, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, find_finished, write_not_run, write_result
+from cosmos_eval.run.labels import check_label, find_namesake, relabel
 from cosmos_eval.run.many_models import compare_images, open_everywhere
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import PlannedBenchmark
 from cosmos_eval.run.provenance import find_scoring_code
 from cosmos_eval.run.recording import EvaluationContext, build_result
 from cosmos_eval.run.result_folders import describe_repetition, model_folder, read_stored_result, require_replaceable
+from cosmos_eval.run.streaming import StreamedDataset
 
 
 @dataclass
@@ -53,6 +59,8 @@ class Session:
     device: str = field(default="", init=False)
     """The device of this rank."""
     _data_by_benchmark: dict[str, Data] = field(default_factory=dict, init=False)
+    _streams: dict[str, StreamedDataset] = field(default_factory=dict, init=False)
+    """Of benchmarks whose data are streamed."""
 
     def __post_init__(self) -> None:
         self.device = str(device_of_rank(self.options.device, self.ranks.world))
@@ -73,7 +81,8 @@ class Session:
 
         Args:
             model: a spec, or a loaded model.
-            label: the model's name in tables (default: its spec).
+            label: the model's name in tables (default: its spec, or the label of finished results). Finished results
+                get it, too.
             profile: is filled with the time spent in each phase, and written into the model's folder.
 
         Returns:
@@ -82,6 +91,12 @@ class Session:
         Raises:
             RequestError: the model, data or an option cannot be used; with `keep_going`, added to `failed` instead.
         """
+        if label is not None:
+            check_label(label)
+        if not self.keep_going:
+            for planned in plan:
+                if not planned.problems:
+                    self._transforms_of(planned.benchmark)  # raises before anything is computed
         with use_profile(profile):
             return self._evaluate_model(model, plan, label, profile)
 
@@ -90,6 +105,7 @@ class Session:
     ) -> list[Result]:
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)  # raises if it cannot be made, before any compute
+            remove_leftovers(self.out)  # shards that a killed run was streaming
         try:
             with phase("model"):
                 engine = self._open_engine(model)
@@ -101,6 +117,8 @@ class Session:
             return []
         loaded_model = engine.model
         model_name = label or loaded_model.spec
+        if label is not None:
+            self._note_namesake(label, loaded_model)
         if profile is not None:
             begin_profile(profile, engine)
         results = []
@@ -109,7 +127,7 @@ class Session:
             if planned.problems:
                 problems = "; ".join(planned.problems)
                 if folder is not None:
-                    write_not_run(folder, model_name, planned.benchmark.name, problems)
+                    write_not_run(folder, model_name, self._name_in_tables(planned.benchmark), problems)
                 self.reporter.note(f"{planned.benchmark.name}: not run: {problems}")
                 continue
             try:
@@ -120,7 +138,7 @@ class Session:
                     raise
                 reason = self._record_failure(f"{model_name}, {planned.benchmark.name}", error)
                 if folder is not None:
-                    write_not_run(folder, model_name, planned.benchmark.name, f"failed: {reason}")
+                    write_not_run(folder, model_name, self._name_in_tables(planned.benchmark), f"failed: {reason}")
         if profile is not None:
             end_profile(profile, engine, self.out / model_folder(loaded_model) if self.out is not None else None)
         return results
@@ -167,9 +185,20 @@ class Session:
         self, model: Model, engine: Engine, planned: PlannedBenchmark, folder: Path | None, label: str | None
     ) -> Result:
         """The result of a model on one benchmark: the stored one if it is finished, else a new one."""
+        try:
+            return self._find_or_measure(model, engine, planned, folder, label)
+        finally:
+            engine.cached_images.release()
+
+    def _find_or_measure(
+        self, model: Model, engine: Engine, planned: PlannedBenchmark, folder: Path | None, label: str | None
+    ) -> Result:
         benchmark = planned.benchmark
+        started = datetime.now(UTC)
+        start_seconds = time.perf_counter()
+        engine.start_benchmark(benchmark.name, self._transforms_of(benchmark))
         with phase("reading"):
-            data = self.load_data(planned)
+            data = self.load_data(planned, engine)
         scoring = find_scoring_code(benchmark)
         precision = engine.precision_of(task_info(benchmark.task).windows)
         if folder is not None and not self.options.overwrite:
@@ -181,10 +210,15 @@ class Session:
                 self.options.limit,
                 scoring.scoring_version,
                 scoring.plugins,
+                self.options.transforms,
             )
             finished = find_finished(folder, key)
             if finished is not None:
-                self.reporter.note(f"{benchmark.name}: already done, kept{self._seed_note(finished)}")
+                label_note = ""
+                if label is not None and finished.model.label != label:
+                    finished, words = relabel(finished, folder, label)
+                    label_note = f" ({words})"
+                self.reporter.note(f"{benchmark.name}: already done, kept{label_note}{self._seed_note(finished)}")
                 return finished
             stored = read_stored_result(folder)
             if stored is not None:
@@ -193,15 +227,20 @@ class Session:
                 if reason := describe_repetition(stored, scoring, model.digest):
                     self.reporter.note(f"{benchmark.name}: measured again: {reason}")
 
-        started = datetime.now(UTC)
-        start_seconds = time.perf_counter()
-        engine.start_benchmark(benchmark.name)
-        compare_images(engine, data.images)
+        stream = self._streams.get(benchmark.name)
+        if stream is not None:
+            stream.encode(engine)
+        else:
+            started = datetime.now(UTC)
+            start_seconds = time.perf_counter()
+            compare_images(engine, data.images)
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.options.seed)
+        if note := decoding_note(engine, benchmark.name, data.images, task_info(benchmark.task).windows):
+            self.reporter.note(f"{benchmark.name}: {note}")
         seconds = time.perf_counter() - start_seconds
         record_encoded(engine.encoded)
-        fetched = self._fetched_parts(planned)
+        fetched = self._fetched_parts(planned) if stream is None else stream.fetched
         context = EvaluationContext(label, self.options, scoring, started, seconds, fetched)
         # Two runs with one `out` may finish at the same time: samples and result in a folder must be of one of them.
         with phase("writing"), one_writer(folder) if folder is not None else nullcontext():
@@ -210,13 +249,38 @@ class Session:
                 write_result(folder, result)
         return result
 
+    def _transforms_of(self, benchmark: Benchmark) -> FeatureTransforms:
+        """What is done to the embeddings of a benchmark: by its definition, or by the options of the run.
+
+        Raises:
+            RequestError: an option is not defined for its task, or both the definition and the run have options.
+        """
+        of_run, of_definition = self.options.transforms, benchmark.transforms
+        of_run.require_defined_for(benchmark.name, benchmark.task, task_info(benchmark.task).transforms)
+        if of_run and of_definition:
+            raise RequestError(
+                f"{benchmark.name}: its definition transforms embeddings ({of_definition.title}); run it without "
+                f"{of_run.arguments}"
+            )
+        return of_run or of_definition
+
     def _fetched_parts(self, planned: PlannedBenchmark) -> dict[str, Any]:
         """Where the data were fetched. A manifest that is damaged costs the provenance, and not the measurement."""
+        if planned.benchmark.data is not None:
+            return {}
         try:
             return fetched_parts(planned.benchmark, planned.data_root)
         except RequestError as error:
             self.reporter.note(f"{planned.benchmark.name}: the result does not say where its data came from: {error}")
             return {}
+
+    def _note_namesake(self, label: str, model: Model) -> None:
+        """A note if another model has the same label; the digests tell them apart."""
+        namesake = find_namesake(self.out, label, model_folder(model)) if self.out is not None else None
+        if namesake is not None:
+            self.reporter.note(
+                f"{label} is also the label of another model, in {namesake}: tables add the start of the digest to both"
+            )
 
     def _seed_note(self, finished: Result) -> str:
         """A note if the intervals of a finished result come from another seed; the seed is not part of its identity."""
@@ -225,16 +289,40 @@ class Session:
             return ""
         return f" (its intervals are of seed {seed}; --overwrite measures again)"
 
-    def load_data(self, planned: PlannedBenchmark) -> Data:
-        """The data of a benchmark with its fingerprint; loaded once per session."""
+    def load_data(self, planned: PlannedBenchmark, engine: Engine | None = None) -> Data:
+        """The data of a benchmark with its fingerprint; loaded once per session.
+
+        Args:
+            engine: encodes images of data that are streamed, while they are on disk.
+        """
         name = planned.benchmark.name
+        if planned.stream is not None:
+            assert engine is not None
+            return self._stream(planned, planned.stream).load(engine)
         if name not in self._data_by_benchmark:
             self._data_by_benchmark[name] = datasets.load(
                 planned.benchmark, planned.data_root, limit=self.options.limit, reporter=self.reporter
             )
         return self._data_by_benchmark[name]
 
+    def _stream(self, planned: PlannedBenchmark, plan: StreamPlan) -> StreamedDataset:
+        name = planned.benchmark.name
+        if name not in self._streams:
+            self.reporter.note(f"{name}: streamed from {plan.describe()}")
+            self._streams[name] = StreamedDataset(
+                planned.benchmark,
+                plan,
+                limit=self.options.limit,
+                cache=self.options.cache,
+                folder=self.out,
+                reporter=self.reporter,
+            )
+        return self._streams[name]
+
+    def _name_in_tables(self, benchmark: Benchmark) -> str:
+        return self.options.transforms.name_of(benchmark.name)
+
     def _result_folder(self, model: Model, benchmark: Benchmark) -> Path | None:
         if self.out is None:
             return None
-        return self.out / model_folder(model) / benchmark.name
+        return self.out / model_folder(model) / f"{benchmark.name}{self.options.transforms.folder_suffix}"

@@ -1,1 +1,1 @@
-"""Images of what a model does: attention, label maps, retrieval, perception."""
+"""Images of what a model does (attention, label maps, retrieval, perception), and how it is read."""

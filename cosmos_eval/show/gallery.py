@@ -10,20 +10,16 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval import datasets
-from cosmos_eval.datasets.data import Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import PerceptionData, RetrievalData
 from cosmos_eval.datasets.image_sources import ImageSource
-from cosmos_eval.datasets.kinds import PERCEPTION, RETRIEVAL, DataKind
-from cosmos_eval.engine import Engine, resolve_device, resolve_precision
-from cosmos_eval.models import load_model
+from cosmos_eval.datasets.kinds import PERCEPTION, RETRIEVAL
 from cosmos_eval.models.preflight import require_models
-from cosmos_eval.progress import Reporter, Silent
-from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
+from cosmos_eval.progress import Reporter
 from cosmos_eval.report.curves import figure, save
 from cosmos_eval.results.portable import portable_spec
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.plan import make_plan
 from cosmos_eval.show.cases import SHOWN, Item, Query, perception_cases, retrieval_cases
+from cosmos_eval.show.opening import CacheChoice, describe_cache, open_engine, read_data
 from cosmos_eval.show.overlays import end_of, plain
 
 if TYPE_CHECKING:
@@ -47,6 +43,8 @@ class Gallery:
 
     files: dict[str, Path]
     counts: dict[str, int]
+    cache: str = ""
+    """A line about the features that came from the cache; empty without one."""
 
 
 def show_retrieval(
@@ -57,22 +55,28 @@ def show_retrieval(
     count: int = CASES,
     options: RunOptions | None = None,
     reporter: Reporter | None = None,
+    cache: CacheChoice | None = None,
 ) -> Gallery:
     """Write the best, worst and most confused queries of both directions, a PNG for each kind.
+
+    Args:
+        cache: the feature cache that is used; none by default.
 
     Raises:
         RequestError: no retrieval benchmark, data that is missing, or a model that cannot be loaded.
     """
     require_models([spec], fetch=True)
-    definition, data = _read(benchmark, RETRIEVAL, data_root, reporter)
+    definition, data = read_data(benchmark, (RETRIEVAL,), data_root, reporter)
     assert isinstance(data, RetrievalData)
-    engine = _make_engine(spec, options or RunOptions(), reporter)
+    cache = cache or CacheChoice(None)
+    engine = open_engine(spec, options or RunOptions(), cache, reporter)
+    engine.start_benchmark(definition.name)
     files, counts = {}, {}
     for kind, queries in retrieval_cases(data, engine, count).items():
         path = out / f"{kind.replace(',', '').replace(' ', '-')}.png"
         save(query_figure(queries, data, f"{portable_spec(spec)} on {definition.name}: {kind}"), path)
         files[kind], counts[kind] = path, len(queries)
-    return Gallery(files, counts)
+    return Gallery(files, counts, describe_cache(cache, engine))
 
 
 def show_perception(
@@ -83,10 +87,14 @@ def show_perception(
     count: int = CASES,
     options: RunOptions | None = None,
     reporter: Reporter | None = None,
+    cache: CacheChoice | None = None,
 ) -> Gallery:
     """Write the items that one model answers right and wrong by the largest margin, or that two models disagree on.
 
     Each kind is one PNG; a kind without items gets none.
+
+    Args:
+        cache: the feature cache that is used; none by default.
 
     Raises:
         RequestError: not one or two models, no perception benchmark, or data that is missing.
@@ -94,9 +102,12 @@ def show_perception(
     if not 1 <= len(specs) <= 2:
         raise RequestError(f"{len(specs)} models; show perception takes one, or two to compare")
     require_models(specs, fetch=True)
-    definition, data = _read(benchmark, PERCEPTION, data_root, reporter)
+    definition, data = read_data(benchmark, (PERCEPTION,), data_root, reporter)
     assert isinstance(data, PerceptionData)
-    engines = [_make_engine(spec, options or RunOptions(), reporter) for spec in specs]
+    cache = cache or CacheChoice(None)
+    engines = [open_engine(spec, options or RunOptions(), cache, reporter) for spec in specs]
+    for engine in engines:
+        engine.start_benchmark(definition.name)
     reading, chosen = perception_cases(data, engines, count, str(definition.metrics.get("primary", "")))
     files, counts = {}, {}
     for kind, items in chosen.items():
@@ -107,24 +118,7 @@ def show_perception(
                 item_figure(items, data, [*map(portable_spec, specs)], f"{definition.name}, {reading}: {kind}"),
                 files[kind],
             )
-    return Gallery(files, counts)
-
-
-def _read(
-    benchmark: str | Path, kind: DataKind, data_root: Path | None, reporter: Reporter | None
-) -> tuple[Benchmark, Data]:
-    definition = load_benchmark(benchmark)
-    if definition.data_kind != kind.name:
-        raise RequestError(f"{definition.name} is {definition.task}; show {kind.name} needs a {kind.name} benchmark")
-    (planned,) = make_plan([definition], data_root, reporter=reporter)
-    return planned.benchmark, datasets.read(planned.benchmark, planned.data_root, reporter)
-
-
-def _make_engine(spec: str, options: RunOptions, reporter: Reporter | None) -> Engine:
-    device = str(resolve_device(options.device))
-    resolve_precision(options.precision, device)
-    model = load_model(spec, device=device)
-    return Engine(model, reporter=reporter or Silent(), **options.engine_arguments())
+    return Gallery(files, counts, describe_cache(cache, *engines))
 
 
 def query_figure(queries: Sequence[Query], data: RetrievalData, title: str) -> "Figure":

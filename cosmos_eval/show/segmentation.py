@@ -16,6 +16,7 @@ from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.datasets.dataset_checks import is_outside_folder
 from cosmos_eval.datasets.kinds import SEGMENTATION
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
+from cosmos_eval.engine.worker_count import AUTO
 from cosmos_eval.metrics.iou import class_iou, segmentation_metrics
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, require_patch_encoder
@@ -67,7 +68,7 @@ def show_segmentation(
     device: str = "auto",
     precision: str = "auto",
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | str = AUTO,
     reporter: Reporter | None = None,
 ) -> Shown:
     """Write overlays and the bars of per-class IoU of one model on a few images of a segmentation benchmark.

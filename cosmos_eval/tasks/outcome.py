@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas
 
+    from cosmos_eval.tasks.class_table import ClassTable
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -37,3 +39,5 @@ class Outcome:
     """The name of the metric that tables print first."""
     warnings: tuple[str, ...] = field(default=())
     """Remarks printed beside the metrics, such as "collapsed: ..."."""
+    classes: "ClassTable | None" = None
+    """The metric of each class with the prompts of the classes, if the task has classes."""

@@ -61,7 +61,7 @@ class EvaluateEvery(Callback):
         self.out = Path(config.out) if config.out else None
         # only the first rank evaluates, and only its machine needs the data
         self.plan = plan_of(config) if is_main_process() else []
-        options = RunOptions(workers=config.workers, limit=config.eval_limit or None)
+        options = RunOptions(limit=config.eval_limit or None)
         self.session = Session(None, options, Interruptible(self.reporter))
         self.written: Evaluations | None = None
         self.measured = -1
@@ -142,9 +142,14 @@ class EvaluateEvery(Callback):
             dist.barrier(self.group)
 
 
+def suites_of(config: TrainConfig) -> list[str]:
+    """The names of suites and benchmarks in `eval_suite`."""
+    return [name.strip() for name in config.eval_suite.split(",") if name.strip()]
+
+
 def plan_of(config: TrainConfig) -> list[PlannedBenchmark]:
     """The benchmarks to evaluate; RequestError where a suite is unknown or data is missing."""
-    names = [name.strip() for name in config.eval_suite.split(",") if name.strip()]
+    names = suites_of(config)
     if not names:
         raise RequestError("eval_every is set but eval_suite is empty; give suites or benchmarks, or eval_every=0")
     plan = make_plan(names, user_path(config.eval_data_root), skip_missing=True)

@@ -27,6 +27,7 @@ def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
 
     work = Workload(config, ranks)
     require_settings(config)
+    require_known_suites(config)
     data = data_plan(config, ranks)
     subjects = {
         "parameters": parameters_line(work),
@@ -71,6 +72,15 @@ def require_settings(config: "TrainConfig") -> None:
         from cosmos_eval.training.evaluator import plan_of
 
         plan_of(config)
+
+
+def require_known_suites(config: "TrainConfig") -> None:
+    """RequestError where `eval_suite` has an unknown name, also if `eval_every=0` leaves it unused for now."""
+    from cosmos_eval.run.plan import resolve_benchmarks
+    from cosmos_eval.training.evaluator import suites_of
+
+    if names := suites_of(config):
+        resolve_benchmarks(names)
 
 
 def parameters_line(work: "Workload") -> str:

@@ -41,6 +41,8 @@ class Swept:
     network: str
     run: str = ""
     """Relative folder of the checkpoint, where a sweep covers several folders; else empty."""
+    pattern: str = ""
+    """The spec that the user gave."""
 
     @property
     def series(self) -> str:
@@ -118,11 +120,12 @@ def expand(spec: str, problems: MutableMapping[str, str] | None = None) -> list[
     folders = {checkpoint.path.parent for checkpoint in checkpoints}
     parent = os.path.commonpath(folders)
     selector = "#student" if parsed.selector == "student" else ""
+    selector += "".join(f"?{key}={value}" for key, value in parsed.options.items())
     swept = []
     for checkpoint in checkpoints:
         folder = checkpoint.path.parent
         run = "" if len(folders) == 1 else os.path.relpath(folder, parent)
-        swept.append(Swept(f"cosmos:{checkpoint.path}{selector}", checkpoint, parsed.selector, run))
+        swept.append(Swept(f"cosmos:{checkpoint.path}{selector}", checkpoint, parsed.selector, run, spec))
     return sorted(swept, key=lambda model: model.run)  # stable: by step within a run
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from cosmos_core import COSMOS
-from cosmos_core.configs import PRESETS, preset, why_not
+from cosmos_core.configs import PRESETS, find_config_problem, preset
 from cosmos_core.errors import RequestError
 from tests.helpers.cosmos_networks import image_logits, open_clip_config
 
@@ -187,7 +187,7 @@ def test_recomputing_activations_changes_no_gradient():
 
 def test_39_of_open_clips_configurations_can_carry_cosmos_and_the_others_are_refused_in_one_line():
     names = open_clip.list_models()
-    able = [name for name in names if not why_not(open_clip.get_model_config(name))]
+    able = [name for name in names if not find_config_problem(open_clip.get_model_config(name))]
     assert len(able) == 39
     for name in able:
         with torch.device("meta"):

@@ -176,3 +176,17 @@ def test_toybox_needs_no_data_root_and_the_others_do():
         assert check.expected.items() <= check.found.items()
     with pytest.raises(RequestError, match="--data-root"):
         datasets.load(load_benchmark("imagenet1k"))
+
+
+@pytest.mark.parametrize(
+    ("name", "unused", "counted"),
+    [("toybox-classification", "scenes", "per_class"), ("toybox-segmentation", "per_class", "scenes")],
+)
+def test_an_option_of_toybox_that_would_count_nothing_is_refused(name: str, unused: str, counted: str):
+    benchmark = load_benchmark(name)
+    changed = replace(benchmark, dataset={**benchmark.dataset, unused: 5})
+    with pytest.raises(RequestError, match=rf"{name}: toybox has no dataset\.{unused} for .*; give {counted} instead"):
+        datasets.load(changed)
+    del changed.dataset[counted], changed.dataset["expected"]
+    changed.dataset[counted] = changed.dataset.pop(unused)  # as advised
+    datasets.load(changed, limit=2)

@@ -37,6 +37,28 @@ def write(images, folder, **settings):
     return write_resized(images, preprocess.geometry(), preprocess.pixels, folder)
 
 
+def test_the_files_are_the_same_for_any_number_of_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PER_SHARD", 3)
+    images = write_photographs(tmp_path)
+    preprocess = ImagePreprocess(8)
+    for workers in (1, 3):
+        folder = tmp_path / f"{workers}"
+        assert write_resized(images, preprocess.geometry(), preprocess.pixels, folder, workers=workers) == (7, 0)
+    names = sorted(path.name for path in (tmp_path / "1").iterdir())
+    assert len(names) == 4
+    for name in names:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
+
+
+def test_a_bad_image_ends_all_threads_and_leaves_no_index(tmp_path):
+    images = write_photographs(tmp_path)
+    images[2].path.write_bytes(b"no image")
+    preprocess = ImagePreprocess(8)
+    with pytest.raises(RequestError, match=r"2\.jpg"):
+        write_resized(images, preprocess.geometry(), preprocess.pixels, tmp_path / "small", workers=3)
+    assert not (tmp_path / "small" / INDEX).exists()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("settings", [{"size": 8}, {"size": (6, 9)}, {"size": 8, "resize": "longest", "fill": 9}])
 def test_features_are_those_of_the_original_images(tmp_path, monkeypatch, workers, settings):

@@ -1,5 +1,6 @@
 """CONTRIBUTING.md: its recipes run as written, as plug-ins of a package and in a copy of this repository."""
 
+import ast
 import json
 import os
 import re
@@ -148,6 +149,39 @@ def test_a_recipe_works_as_a_plugin(title: str, folder: Path, monkeypatch: pytes
         assert all(name in output for group in entries.values() for name in group)
         assert "my-plugins 1.0" in output
     check(title, folder)
+
+
+@pytest.mark.parametrize("title", recipes())
+def test_the_functions_of_a_recipe_have_annotations(title: str):
+    """As mypy asks for of every function in this repository (`disallow_untyped_defs`)."""
+    for name, _, content in FILE.findall(recipes()[title].plugin):
+        for node in ast.walk(ast.parse(content)) if name.endswith(".py") else ():
+            if isinstance(node, ast.FunctionDef):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                bare = [one.arg for one in arguments if one.annotation is None and one.arg not in ("self", "cls")]
+                assert not bare, f"{name}: {node.name}"
+                assert node.returns is not None, f"{name}: {node.name}"
+
+
+@pytest.mark.slow
+def test_recipes_pass_the_type_checker_of_this_repository(tmp_path: Path):
+    (tmp_path / PACKAGE).mkdir()
+    (tmp_path / PACKAGE / "__init__.py").touch()
+    modules = []
+    for recipe in recipes().values():
+        for name, _, content in FILE.findall(recipe.plugin):
+            if name.endswith(".py"):
+                (tmp_path / name).write_text(content, encoding="utf-8")
+                modules.append(name)
+    assert len(modules) >= 5
+    options = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    (tmp_path / "wrong.py").write_text("from cosmos_core.objectives import Views\n\nViews(images=1, captions=2)\n")
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    command = [sys.executable, "-m", "mypy", *options, *modules, "wrong.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert len(errors) == 1, done.stdout + done.stderr  # the one that shows that our own types are seen
+    assert errors[0].startswith("wrong.py:3:")
 
 
 RUN_ALL = """

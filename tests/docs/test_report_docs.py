@@ -31,7 +31,14 @@ def test_its_commands_and_its_python_run(tmp_path, monkeypatch, capsys):
 
 
 def test_it_lists_the_sections_of_the_page():
-    code = asset("page.js") + asset("leaderboard.js") + asset("charts.js") + asset("curves.js") + asset("images.js")
+    code = (
+        asset("page.js")
+        + asset("leaderboard.js")
+        + asset("charts.js")
+        + asset("classes.js")
+        + asset("curves.js")
+        + asset("images.js")
+    )
     rows = re.findall(r"^\| ([A-Z][^|]*) \|", DOCS, re.M)
     for name in ", ".join(rows).split(", "):
         assert f'"{name}"' in code

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_eval.cli.main import run_command
+from cosmos_eval.results.class_file import CLASSES, write_classes
 from cosmos_eval.results.store import located_results, read_samples
 from cosmos_eval.results.versions import MIGRATIONS, SCHEMA
 from tests.helpers.worlds import captions_world, classes_world
@@ -28,7 +29,8 @@ def rows(heading: str) -> dict[str, str]:
 def test_every_field_of_the_schema_is_described():
     schema = json.loads(resources.files("cosmos_eval.results").joinpath("schema.json").read_text(encoding="utf-8"))
     table = rows(r"RESULT\.json")
-    assert list(table) == schema["required"] == list(schema["properties"])
+    assert list(table) == list(schema["properties"])
+    assert [name for name in table if name not in schema["required"]] == ["transforms"]
     for name, part in schema["properties"].items():
         inner = part.get("properties") or part.get("additionalProperties", {}) or {}
         for field in inner.get("properties", inner) if isinstance(inner, dict) else []:
@@ -43,7 +45,7 @@ def test_every_version_is_described():
 
 def test_the_commands_exist(tmp_path, capsys):
     commands = re.findall(r"^    (cosmos-eval results .*?)(?:  .*)?$", DOCS, re.M)
-    assert len(commands) == 6
+    assert len(commands) == 8
     for command in commands:
         words = shlex.split(command)[1:3]
         assert run_command([*words, "--help"]) == 0
@@ -51,7 +53,7 @@ def test_the_commands_exist(tmp_path, capsys):
 
 
 def test_the_checksum_is_computed_as_shown(tmp_path, monkeypatch):
-    block, _ = re.findall(r"```python\n(.*?)```", DOCS, re.S)
+    block, _, _ = re.findall(r"```python\n(.*?)```", DOCS, re.S)
     monkeypatch.chdir(tmp_path)
     stored(tmp_path, warnings=("größer",))
     exec(block, {})
@@ -65,7 +67,7 @@ def test_results_and_samples_are_read_as_shown_and_have_the_described_columns(tm
     command = [word for world in worlds for word in ("--benchmark", str(world))]
     assert run_command(["run", "--model", COLOURS, *command, "--out", str(tmp_path / "runs/eval")]) == 0
     monkeypatch.chdir(tmp_path)
-    _, block = re.findall(r"```python\n(.*?)```", DOCS, re.S)
+    _, block, _ = re.findall(r"```python\n(.*?)```", DOCS, re.S)
     capsys.readouterr()
     exec(block, {})
     assert len(capsys.readouterr().out.splitlines()) == 2
@@ -75,3 +77,15 @@ def test_results_and_samples_are_read_as_shown_and_have_the_described_columns(tm
         assert [name for name in told if name != "top5"] == [
             name for name in read_samples(path, result).columns if name != "top5"
         ]
+
+
+def test_classes_are_read_as_shown_and_their_file_has_the_described_fields(tmp_path, capsys):
+    _, _, block = re.findall(r"```python\n(.*?)```", DOCS, re.S)
+    names: dict = {}
+    exec(block, names)
+    assert list(names["frame"].columns) == ["class", "n", "recall", "low", "high"]
+    assert len(names["classes"]) == 48
+    assert "{c}" in capsys.readouterr().out
+    write_classes(tmp_path, names["result"].classes, "d" * 64)
+    record = json.loads((tmp_path / CLASSES).read_text(encoding="utf-8"))
+    assert list(record) == list(rows(r"CLASSES\.json"))

@@ -9,6 +9,8 @@ from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.decoders import DECODERS
 from cosmos_eval.engine.batch_size import LARGEST_TRIAL, SMALLEST_TRIAL
 from cosmos_eval.engine.decoder_comparison import COMPARED_IMAGES
+from cosmos_eval.engine.decoding_advice import WAITED_SECONDS, WAITED_SHARE
+from cosmos_eval.engine.worker_count import MEMORY_SHARE, MOST, SECONDS_FOR_A_WORKER
 from cosmos_eval.profiling import PHASES
 
 DOCS = (Path(__file__).parents[2] / "docs/speed.md").read_text(encoding="utf-8")
@@ -40,6 +42,8 @@ def test_its_phases_are_those_of_a_profile():
 def test_its_numbers_are_those_of_the_code():
     words = " ".join(DOCS.split())
     assert f"from {SMALLEST_TRIAL} to at most {LARGEST_TRIAL} images" in words
+    assert f"and at most {MOST};" in words
+    assert (SECONDS_FOR_A_WORKER, MEMORY_SHARE, WAITED_SHARE, WAITED_SECONDS) == (1.0, 0.5, 0.5, 10.0)  # in words there
     assert f"The first {COMPARED_IMAGES} images of a benchmark" in words
     for name in DECODERS[1:]:
         assert f"`--decoder {name}`" in words

@@ -217,9 +217,8 @@ def test_sigterm_to_all_ranks_is_reported_once(suite, tmp_path):
 def test_with_as_many_models_as_ranks_each_rank_evaluates_whole_models(suite, single, tmp_path):
     models = ("Batchwise", "Other", "Third")
     out = tmp_path / "out"
-    assert exit_codes(start(command(suite, out, *models), 2, tmp_path / "output")) == [0, 0], printed_messages(
-        tmp_path / "output", 2
-    )
+    labelled = command(suite, out, *models) + [word for model in models for word in ("--label", f"my {model}")]
+    assert exit_codes(start(labelled, 2, tmp_path / "output")) == [0, 0], printed_messages(tmp_path / "output", 2)
     folders = sorted(folder for folder in out.iterdir() if not folder.name.startswith("."))
     assert len(folders) == 3
     for folder in folders:
@@ -235,7 +234,7 @@ def test_with_as_many_models_as_ranks_each_rank_evaluates_whole_models(suite, si
     output = (tmp_path / "output/0").read_text()
     assert [output.count(f"(model {number} of 3)") for number in (1, 2, 3)] == [1, 1, 1]  # notes of rank 1 included
     printed = (tmp_path / "output/0.out").read_text()
-    assert [printed.count(HERE + model) for model in models] == [single.printed.count(HERE + "Batchwise")] * 3
+    assert [printed.count(f"my {model}") for model in models] == [single.printed.count(HERE + "Batchwise")] * 3
 
     refused = command(suite, tmp_path / "other", "Batchwise", "Missing")
     assert exit_codes(start(refused, 2, tmp_path / "refused")) == [2, 2]
@@ -279,7 +278,7 @@ def test_a_rank_that_cannot_start_stops_the_others():
 
     with pytest.raises(RequestError, match="unknown device"):
         evaluate_remaining_models(
-            RecordingRankGroup(), ((None, RunOptions(device="toaster"), False), ["cosmos:toybox"], [])
+            RecordingRankGroup(), ((None, RunOptions(device="toaster"), False), ["cosmos:toybox"], [], {})
         )
     assert flags == [FAILED]
 

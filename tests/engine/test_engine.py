@@ -340,5 +340,6 @@ def test_float32_turns_tf32_off_and_restores_the_settings_afterwards():
 def test_batch_size_and_workers_have_a_minimum():
     with pytest.raises(RequestError, match="batch size must be 1 to"):
         Engine(RandomModel(), batch_size=0)
-    with pytest.raises(RequestError, match="workers at least 0"):
-        Engine(RandomModel(), workers=-1)
+    for workers in (-1, "many", 1.5, None):
+        with pytest.raises(RequestError, match="workers must be a whole number of at least 0, or auto; got "):
+            Engine(RandomModel(), workers=workers)

@@ -1,4 +1,4 @@
-"""A hub of one dataset repository on 127.0.0.1, with the answers that huggingface_hub and our downloads ask for."""
+"""A hub of one repository, of a dataset or a model, on 127.0.0.1: the answers for huggingface_hub and our downloads."""
 
 import hashlib
 import json
@@ -26,6 +26,8 @@ class HubServer:
     """Files of this many bytes or more are LFS files: they have a SHA-256, and are served from another path."""
     broken: bool = False
     """Whether every request ends in an error of the server."""
+    kind: str = "datasets"
+    """Or `models`, whose files have addresses without that word."""
 
     def put(self, path: str, content: bytes) -> None:
         self.server.files[f"content/{path}"] = content
@@ -44,9 +46,9 @@ class HubServer:
         elif self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             gated = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}
             handler.answer(401, b"{}", gated)
-        elif path.startswith(api := f"api/datasets/{self.repository}"):
+        elif path.startswith(api := f"api/{self.kind}/{self.repository}"):
             self._answer_api(path.removeprefix(api), handler)
-        elif path.startswith(prefix := f"datasets/{self.repository}/resolve/"):
+        elif path.startswith(prefix := f"{'' if self.kind == 'models' else self.kind + '/'}{self.repository}/resolve/"):
             commit, _, name = path.removeprefix(prefix).partition("/")
             self._answer_file(commit, name, handler)
         else:
@@ -61,7 +63,8 @@ class HubServer:
             handler.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         elif kind in ("", "revision"):
             sha = self.commits[0] if revision in ("", "main") else revision
-            handler.answer(200, json.dumps({"id": self.repository, "sha": sha}).encode())
+            siblings = [{"rfilename": path} for path in sorted(self.files)]
+            handler.answer(200, json.dumps({"id": self.repository, "sha": sha, "siblings": siblings}).encode())
         elif kind == "commits":
             commits = [
                 {"id": commit, "title": "", "message": "", "date": "2024-01-01T00:00:00.000Z", "authors": []}
@@ -81,6 +84,7 @@ class HubServer:
         return entry
 
     def _answer_file(self, commit: str, name: str, handler: Handler) -> None:
+        commit = self.commits[0] if commit == "main" else commit
         if commit not in self.commits or name not in self.files:
             handler.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
             return

@@ -1,5 +1,6 @@
 """Average precision against scikit-learn, clip-benchmark, a slow oracle and numbers worked out by hand."""
 
+import io
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
+from cosmos_eval import progress
+from cosmos_eval.cli.console import LineReporter
 from cosmos_eval.metrics.average_precision import average_precision, rank_class
 from cosmos_eval.metrics.paired_average_precision import PairedLabelScores
 from tests.oracles import average_precision as oracle
@@ -141,6 +144,17 @@ def test_a_large_drop_is_found_and_equal_models_differ_by_nothing():
     assert same.p_value(0.0) == 1
     low, high = same.interval()
     assert -0.1 < low < 0 < high < 0.1
+
+
+def test_slow_resampling_reports_every_resample(monkeypatch: pytest.MonkeyPatch):
+    clock = iter(range(0, 10_000, 3))  # three seconds pass between any two looks at it
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with progress.use_reporter(LineReporter(stream, every=0.5)), progress.use_benchmark_name("voc2007"):
+        paired_case(0).bootstrap_drop(200, 0)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("voc2007, resampling images: 64/200 resamples, ")
+    assert lines[-1].startswith("voc2007, resampling images: 200/200 resamples, ")
 
 
 def test_an_unseen_image_changes_the_drop_by_what_the_test_allows_for():

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -17,8 +18,10 @@ from cosmos_eval.page.data import Reported, report_data
 from cosmos_eval.page.images import embed, shrink
 from cosmos_eval.page.report import LARGEST, put_together, write_report
 from cosmos_eval.report.board import make_board
+from cosmos_eval.results.class_file import write_classes
 from cosmos_eval.results.sections import TimingSection
-from cosmos_eval.results.store import read_results
+from cosmos_eval.results.store import read_result, read_results, write_result
+from cosmos_eval.tasks.class_table import class_table
 from cosmos_eval.tasks.outcome import Metric
 from tests.helpers.report_folder import attack, fill, one, write
 
@@ -323,3 +326,36 @@ def test_where_data_fill_the_page_images_give_way(tmp_path):
     )
     assert done.images == 0
     assert done.left_out == ["the folder itself: 1 more image, no room"]
+
+
+def with_classes(folder: Path, label: str, count: int) -> Reported:
+    result = one(label, "flowers", 0.5)
+    metric = Metric(0.123456789, 0.0123456789, 0.923456789, 50)
+    names = [f"a class of number {i}" for i in range(count)]
+    write_classes(folder / label, class_table("recall", names, [50] * count, [metric] * count, ["a {c}"]), "d" * 64)
+    write_result(folder / label, result)
+    return Reported(read_result(folder / label / "RESULT.json"), f"{label}/RESULT.json")
+
+
+def test_names_of_classes_are_in_the_page_once_and_values_up_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("cosmos_eval.page.classes.MOST_CHARACTERS", 40_000)
+    found = [with_classes(tmp_path, f"model-{i}", 1000) for i in range(3)]
+    (tmp_path / "model-1" / "CLASSES.json").write_text("{}")
+    data = report_data(found)
+    (group,) = data["groups"]
+    assert len(group["classes"]["names"]) == 1000
+    assert (group["classes"]["metric"], group["classes"]["n"][7]) == ("recall", 50)
+    kept = [result.get("classes") for result in data["results"]]
+    assert (kept[0][0], kept[1:]) == ([0.12346, 0.01235, 0.92346], [None, None])
+    damaged, full = data["classesLeftOut"]
+    assert "not a valid table of classes" in damaged
+    assert full == "classes of model-2/RESULT.json: no room; see cosmos-eval results classes"
+    written = put_together(tmp_path, {"title": "t", "curves": [], **data}, [], tmp_path / "r.html")
+    assert written.left_out == [damaged, full]
+
+
+def test_classes_that_are_metrics_are_not_stored_twice():
+    streets = one("a", "streets", 0.5)
+    data = report_data([Reported(streets, "a/RESULT.json")])
+    assert data["groups"][0]["classes"]["title"] == "IoU"
+    assert "classes" not in data["results"][0]

@@ -13,8 +13,11 @@ from cosmos_eval.page.report import write_report
 from cosmos_eval.protocol.suite import Average, Suite
 from cosmos_eval.report.board import make_board
 from cosmos_eval.report.html_table import board_html
+from cosmos_eval.results.class_file import write_classes
 from cosmos_eval.show.attention import Maps, PatchMap, ShownWord, TextMaps
 from cosmos_eval.show.attention_page import maps_page
+from cosmos_eval.tasks.class_table import class_table
+from cosmos_eval.tasks.outcome import Metric
 from tests.helpers.boards import references_of_toybox, results_of_toybox, suite
 from tests.helpers.chromium import CONTRAST, Tab, find_chromium, running
 from tests.helpers.report_folder import MODELS, PRIMARY, attack, fill, one, write
@@ -365,6 +368,50 @@ def test_the_button_turns_the_theme_round(tab, page):
     tab.run("localStorage.clear()")
 
 
+@pytest.fixture(scope="module")
+def classes_page(tmp_path_factory) -> Path:
+    """Two models on 120 classes, one of them without images and one whose name attacks; and a result of before."""
+    folder = tmp_path_factory.mktemp("classes")
+    names = [*(f"class {i}" for i in range(118)), attack("class"), "a class with a long name " * 3]
+    for shift, label in enumerate(("first", "second")):
+        result = one(label, "flowers", 0.5)
+        write(folder, result)
+        values = [((i + 60 * shift) % 120) / 120 for i in range(120)]
+        metrics = [Metric(value, value / 2, (1 + value) / 2, 7) for value in values]
+        table = class_table(
+            "recall", names, [7] * 119 + [0], [*metrics[:119], None], [f"a photo of a {{c}}, {i}." for i in range(12)]
+        )
+        write_classes(folder / label / "flowers", table, result.samples.sha256)
+    write(folder, one("before", "flowers", 0.4))
+    return write_report(folder).path
+
+
+def test_the_classes_of_a_model_are_listed_from_the_worst_and_found_by_name(tab, classes_page):
+    tab.open(classes_page)
+    rows = "#classes tbody tr"
+    assert len(tab.texts(rows)) == 50
+    assert tab.texts("#classes thead button") == ["Class", "n", "first", "second", "before"]
+    assert tab.texts(f"{rows} th")[:3] == ["class 0", "class 1", "class 2"]
+    assert tab.texts(f"{rows}:nth-child(2) td") == ["7", "0.8", "50.8", "–"]
+    assert tab.texts("#classes .status")[0].startswith("50 of 120 classes")
+    tab.click("#classes thead th:nth-child(4) button")
+    assert tab.texts(f"{rows} th")[0] == "class 60"
+    choose(tab, "#classes .field:last-child select", "all")
+    assert len(tab.texts(rows)) == 120
+    assert tab.texts(f"{rows}:last-child td") == ["0", "–", "–", "–"]
+    tab.run("i = document.querySelector('#classes input[type=search]'); i.value = 'class 7'")
+    tab.run("document.querySelector('#classes input[type=search]').dispatchEvent(new Event('input'))")
+    assert len(tab.texts(rows)) == 21  # 70 to 79, and the eleven others that end with a 7
+    tab.click(f"{rows}:first-child .number")
+    said = tab.texts("dialog .statement")[0]
+    assert said.startswith("55.8 % recall of class 67, 95 % interval [27.9, 77.9], ")
+    assert "from 7 samples" in said
+    facts = dict(zip(tab.texts("dialog dt"), tab.texts("dialog dd"), strict=True))
+    assert facts["templates"].endswith("a photo of a {c}, 9.; and 2 more")
+    assert tab.run("window.pwned === undefined")
+    assert tab.complaints == []
+
+
 CUT_OFF = "[...document.querySelectorAll('.scroller, .wide')].filter(s => s.scrollWidth > s.clientWidth).length"
 
 
@@ -387,7 +434,7 @@ def attention_page(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["page", "table_page", "attention_page"])
+@pytest.mark.parametrize("name", ["page", "classes_page", "table_page", "attention_page"])
 def test_pages_fit_a_laptop_and_a_phone(tab, request, name):
     path = request.getfixturevalue(name)
     tab.open(path, width=1280)

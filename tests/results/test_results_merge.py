@@ -66,7 +66,7 @@ def machines(tmp_path) -> tuple[Path, Path]:
 def test_each_measurement_is_there_once_with_its_samples(machines, tmp_path):
     out = tmp_path / "deep" / "all"
     merged = merge(machines, out)
-    assert (merged.copied, merged.there, merged.repeated, merged.models) == (3, 0, 1, 2)
+    assert (merged.copied, merged.existing, merged.repeated, merged.models) == (3, 0, 1, 2)
     assert sorted(content(out)) == sorted(
         f"spec-{model}-{model * 8}/{name}/{file}"
         for model, name in (("a", "other"), ("a", "toy"), ("b", "toy"))
@@ -87,11 +87,11 @@ def test_merging_again_changes_nothing_and_more_machines_are_added(machines, tmp
     merge(machines[:1], out)
     (out / "leaderboard.md").write_text("a table")
     merged = merge(machines[1:], out)
-    assert (merged.copied, merged.there, merged.repeated) == (1, 2, 1)
+    assert (merged.copied, merged.existing, merged.repeated) == (1, 2, 1)
     before = content(out)
     assert len(before) == 7
     again = merge(machines, out)
-    assert (again.copied, again.there, again.repeated) == (0, 3, 4)
+    assert (again.copied, again.existing, again.repeated) == (0, 3, 4)
     assert content(out) == before
     assert merge([out], out).repeated == 0  # the folder itself is read once
 
@@ -204,7 +204,7 @@ def test_whatever_was_measured_where_every_measurement_is_there_once(measured, t
         for path in result_paths(root / "all"):
             read_samples(path, read_result(path))
         again = merge([*sources, root / "all"], root / "all")
-        assert (again.copied, again.there) == (0, len(expected))
+        assert (again.copied, again.existing) == (0, len(expected))
 
 
 def test_old_results_travel_as_they_are(tmp_path):

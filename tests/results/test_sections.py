@@ -60,7 +60,8 @@ NEWEST = {
     },
     "timing": {
         "seconds": 3, "started": "2026-01-01T00:00:00+00:00", "batch_size": 64, "batch_size_auto": False,
-        "batch_size_used": {"images": 64}, "workers": 0, "ranks": 1, "seed": 0, "encoded": {"images": 0, "pairs": 2},
+        "batch_size_used": {"images": 64}, "workers": 0, "workers_auto": True, "ranks": 1,
+        "seed": 0, "encoded": {"images": 0, "pairs": 2},
         "texts": {"read": 4, "truncated": None, "context_length": None}, "energy": 1.0,
     },
     "samples": {"file": "samples.parquet", "rows": 4, "sha256": "d" * 64},

@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,11 +13,10 @@ import torch
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.results.store import read_result
 from cosmos_eval.results.versions import with_checksum
-from tests.helpers.processes import hear_ctrl_c
+from tests.helpers.killing import SERVER, ended, start, work
 from tests.helpers.worlds import captions_world, classes_world, edit_json
 
 COLOURS = "python:tests.helpers.tiny_models:Colours"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -161,28 +158,24 @@ def test_a_stopped_run_resumes(tmp_path, number, code):
     first, second = captions_world(tmp_path, "first"), captions_world(tmp_path, "second")
     mark = tmp_path / "mark"
     command = [
-        sys.executable, "-m", "cosmos_eval", "run", "--model", "python:tests.helpers.tiny_models:Slow",
+        "run", "--model", "python:tests.helpers.tiny_models:Slow",
         "--benchmark", str(first), "--benchmark", str(second), "--out", str(tmp_path / "out"),
     ]  # fmt: skip
-    environment = {**os.environ, "COSMOS_TEST_MARK": str(mark), "COSMOS_TEST_SLOW": "second image 0, caption 0"}
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
-    ) as process:
-        deadline = time.monotonic() + 120
-        while not mark.exists() and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.05)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert "Traceback" not in err
+    environment = {"COSMOS_TEST_MARK": str(mark), "COSMOS_TEST_SLOW": "second image 0, caption 0"}
+    process = start(command, log=tmp_path / "log", environment=environment)
+    deadline = time.monotonic() + 120
+    while not mark.exists() and time.monotonic() < deadline and process.is_alive():
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    assert ended(process, timeout=60) == code
+    assert "Traceback" not in (tmp_path / "log").read_text()
     assert results(tmp_path / "out") == ["first"]
     assert_whole(tmp_path / "out")
     (finished,) = (tmp_path / "out").rglob("RESULT.json")
     before = finished.stat().st_mtime_ns
 
-    environment.pop("COSMOS_TEST_SLOW")
-    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr
+    environment["COSMOS_TEST_SLOW"] = ""
+    assert ended(start(command, log=tmp_path / "log", environment=environment), timeout=120) == 0
     assert results(tmp_path / "out") == ["first", "second"]
     assert finished.stat().st_mtime_ns == before  # it was kept, not computed again
 
@@ -191,27 +184,30 @@ def test_a_stopped_run_resumes(tmp_path, number, code):
 def test_a_signal_to_all_processes_of_a_run_is_reported_once(tmp_path, number, code):
     mark = tmp_path / "mark"
     command = [
-        sys.executable, "-m", "cosmos_eval", "run", "--model", "python:tests.helpers.tiny_models:SlowImages",
+        "run", "--model", "python:tests.helpers.tiny_models:SlowImages",
         "--benchmark", str(captions_world(tmp_path)), "--out", str(tmp_path / "out"), "--workers", "2",
     ]  # fmt: skip
-    environment = {**os.environ, "COSMOS_TEST_MARK": str(mark)}
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_ctrl_c,
-        start_new_session=True,
-    ) as process:
-        deadline = time.monotonic() + 120
-        while not mark.exists() and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.05)
-        os.killpg(process.pid, number)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == code
+    log = tmp_path / "log"
+    process = SERVER.Process(target=work_as_group, args=(command, log, {"COSMOS_TEST_MARK": str(mark)}))
+    process.start()
+    deadline = time.monotonic() + 120
+    while not mark.exists() and time.monotonic() < deadline and process.is_alive():
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    assert ended(process, timeout=60) == code
+    err = log.read_text()
     assert [line for line in err.splitlines() if "DataLoader" in line or "Traceback" in line or "rror" in line] == []
     assert err.count("finished work is kept") == 1
+
+
+def work_as_group(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+    """In a process: the command, which gets the signals of a terminal together with its workers, and nothing else."""
+    os.setsid()
+    # by number, not only by Python's files: what a worker writes by itself is in the log, too
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    work(arguments, None, log, environment)
 
 
 def test_a_killed_worker_is_one_line(refused, tmp_path):

@@ -8,21 +8,57 @@ from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 
 from cosmos_core.checkpoint import read_file
 from cosmos_eval.cli.main import run_command
+from cosmos_eval.protocol.benchmark import load_suite
 from cosmos_eval.results.store import read_results, result_paths
 from cosmos_eval.tasks.outcome import Metric
+from cosmos_eval.training import quickstart
 from cosmos_eval.training.quickstart import against_chance, times_chance, verdict
 from tests.results.test_results import make_result
 
+SCENES = {
+    "toybox-retrieval": {"scenes": 20, "expected": {"images": 20, "texts": 40}},
+    "toybox-classification": {"per_class": 1, "expected": {"images": 48, "classes": 48}},
+    "toybox-segmentation": {"scenes": 4, "expected": {"images": 4, "classes": 9}},
+    "toybox-segmentation-csa": {"scenes": 4, "expected": {"images": 4, "classes": 9}},
+    "toybox-perception": {"scenes": 20, "expected": {"images": 20}},
+}
+"""The benchmarks of the suite toybox, with fewer scenes."""
+SUITE, SHOWN = quickstart.SUITE, quickstart.SHOWN
 SHORT = ["--set", "steps=3", "--set", "batch_size=16", "--set", "samples=64", "--set", "warmup=1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_suite(tmp_path_factory):
+    """The suite of the quickstart with fewer scenes; the whole one is measured by the slow test."""
+    folder = tmp_path_factory.mktemp("suite")
+    definitions = {
+        name: folder / name / f"{name}.yaml" for name in SCENES
+    }  # a base is looked for beside its file first
+    for name, path in definitions.items():
+        definition = {"base": name, "name": name, "version": 1, "dataset": SCENES[name]}
+        if name.endswith("-csa"):
+            definition |= {"base": name.removesuffix("-csa"), "segmentation": {"attention": "csa"}}
+        path.parent.mkdir()
+        path.write_text(yaml.safe_dump(definition))
+    suite = folder / "toybox.yaml"
+    suite.write_text(yaml.safe_dump({"summary": "small", "benchmarks": [f"{name}/{name}.yaml" for name in SCENES]}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quickstart, "SUITE", str(suite))
+        patch.setattr(quickstart, "SHOWN", str(definitions["toybox-segmentation-csa"]))
+        yield
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The folder of a quickstart, with a space in its name, and what the command printed."""
-    out = tmp_path_factory.mktemp("quick start")
+    return run_quickstart(tmp_path_factory.mktemp("quick start"))
+
+
+def run_quickstart(out):
     with redirect_stdout(io.StringIO()) as printed:
         assert run_command(["quickstart", "--out", str(out), "--seed", "5", *SHORT]) == 0
     return out, printed.getvalue()
@@ -31,6 +67,25 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(run):
     return run[0]
+
+
+def test_the_small_suite_has_the_benchmarks_of_the_real_one():
+    real = load_suite(SUITE)
+    assert [benchmark.name for benchmark in real] == list(SCENES)
+    small = {benchmark.name: benchmark for benchmark in load_suite(quickstart.SUITE)}
+    assert SHOWN in small
+    for benchmark in real:
+        one = small[benchmark.name]
+        assert (one.task, one.metrics, one.prompts) == (benchmark.task, benchmark.metrics, benchmark.prompts)
+
+
+@pytest.mark.slow
+def test_the_whole_suite_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(quickstart, "SUITE", SUITE)
+    monkeypatch.setattr(quickstart, "SHOWN", SHOWN)
+    run_quickstart(tmp_path)
+    assert {result.dataset.n["images"] for result in read_results(tmp_path / "results")} == {1000, 960, 400}
+    assert "toybox-segmentation-csa" in (tmp_path / "report.md").read_text()
 
 
 def test_it_leaves_a_leaderboard_a_report_and_images(done):

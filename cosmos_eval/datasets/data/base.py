@@ -11,6 +11,7 @@ from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource, UprightImage
 from cosmos_eval.datasets.kinds import DataKind
 from cosmos_eval.datasets.masks import Mask
+from cosmos_eval.datasets.memory_images import as_image_sources
 
 
 class Data:
@@ -30,6 +31,9 @@ class Data:
     """Hash of everything that a model is shown and asked; empty until it is computed."""
     remarks: Sequence[str]
     """What a reader of the result must know about how the data were read, one line each; not in the fingerprint."""
+
+    name: str = ""
+    """Name of the benchmark that data built in Python become (`cosmos_eval.make_benchmark`); not in the fingerprint."""
 
     left_out: Sequence[str] = ()
     """Samples that cannot be measured, each with its reason, for instance an image that is no longer on the web."""
@@ -83,6 +87,34 @@ class Data:
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """Return the data with those options of a definition's `dataset` applied that belong to `kind.options`."""
         return self
+
+    def normalised(self) -> Self:
+        """Return data that were built in Python as a reader would have returned them, detached from the caller's.
+
+        Images may be all that `memory_images.as_image_sources` accepts. Lists and arrays are copies, digests of images
+        and the fingerprint are forgotten: what is measured is what the data are now.
+
+        Raises:
+            RequestError: a value of the wrong type; the end of a sentence that begins with the benchmark's name.
+        """
+        return self.replaced(images=[image.undigested() for image in as_image_sources(self.images)], fingerprint="")
+
+    def default_prompts(self) -> dict[str, Any]:
+        """Return `prompts` of a definition on data that were built in Python, if they do not bring their prompts."""
+        return {}
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count:,} {noun.replace('_', ' ')}" for noun, count in self._shown_counts().items())
+        name = f"{self.name!r}, " if self.name else ""
+        fingerprint = f", fingerprint {self.fingerprint[:8]}" if self.fingerprint else ""
+        return f"{type(self).__name__}({name}{counts}{fingerprint})"
+
+    def _shown_counts(self) -> dict[str, int]:
+        """Return the counts, or of broken data that have none the number of images."""
+        try:
+            return self.counts()
+        except Exception:
+            return {"images": len(self.images)}
 
     def replaced(self, **changes: Any) -> Self:
         """Return a copy with other values of some fields."""

@@ -1,17 +1,20 @@
 """Items of several candidates, some of them right: captions of an image, or images of a caption."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from cosmos_core.errors import RequestError
+from cosmos_core.errors import RequestError, naming
 from cosmos_eval.datasets.consistency import find_broken_texts, format_names
 from cosmos_eval.datasets.data.base import Data, new_indices, spread_indices
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import MULTIPLE_CHOICE
+from cosmos_eval.datasets.memory_images import as_image_sources, distinct_images
+from cosmos_eval.datasets.memory_values import as_list, as_texts, as_whole_numbers
 
 
 class Choice(NamedTuple):
@@ -26,7 +29,7 @@ class Choice(NamedTuple):
     subset: str = "all"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ChoiceData(Data):
     """I items, each of at least two candidates, which need not be equally many.
 
@@ -45,13 +48,83 @@ class ChoiceData(Data):
     """The subset of each item. The accuracy of each subset is reported, and their mean."""
     fingerprint: str = ""
     remarks: Sequence[str] = ()
+    name: str = ""
+
+    @classmethod
+    def from_lists(
+        cls,
+        images: Iterable[Any],
+        captions: Iterable[Any],
+        answers: Iterable[Any],
+        subsets: Iterable[str] | None = None,
+        *,
+        name: str = "",
+        names: Sequence[str] | None = None,
+        root: str | Path | None = None,
+    ) -> "ChoiceData":
+        """Build the data from lists in memory, for `cosmos_eval.evaluate`.
+
+        Args:
+            images: for each item its image, or the list of its candidate images. An image that is given several times,
+                as the same path or the same object, is one image of several items.
+            captions: for each item the list of its candidate captions, or its caption.
+            answers: for each item the position of the right candidate from 0, or a list of positions.
+            subsets: the subset of each item; by default "all".
+            name, names, root: as in `ClassificationData.from_lists`; `names` has a name for each image of each item.
+
+        Raises:
+            RequestError: wrong types, other lengths, or an answer that is no candidate.
+        """
+        with naming(cls.__name__):
+            of_items = [image if isinstance(image, list | tuple) else [image] for image in as_list(images, "images")]
+            text_lists = [[text] if isinstance(text, str) else text for text in as_list(captions, "captions")]
+            texts = [as_texts(of_item, f"captions[{i}]") for i, of_item in enumerate(text_lists)]
+            answer_lists = [one if isinstance(one, list | tuple) else [one] for one in as_list(answers, "answers")]
+            right = [as_whole_numbers(one, f"answers[{i}]").tolist() for i, one in enumerate(answer_lists)]
+            parts = ["all"] * len(texts) if subsets is None else as_texts(subsets, "subsets")
+            if len({len(of_items), len(texts), len(right), len(parts)}) > 1:
+                raise RequestError(
+                    f"got images of {len(of_items):,} items, captions of {len(texts):,}, {len(right):,} answers and "
+                    f"{len(parts):,} subsets; give one of each for each item"
+                )
+            flat = [image for of_item in of_items for image in of_item]
+            first, index = distinct_images(flat)
+            if names is not None and len(names) != len(flat):
+                raise RequestError(f"got {len(names):,} names for {len(flat):,} images; give one for each")
+            kept_names = None if names is None else [names[i] for i in first]
+            sources = as_image_sources([flat[i] for i in first], root, kept_names)
+            position = iter(index)
+            return replace(
+                cls.from_items(
+                    sources,
+                    [
+                        Choice([next(position) for _ in of_item], *rest)
+                        for of_item, *rest in zip(of_items, texts, right, parts, strict=True)
+                    ],
+                ),
+                name=name,
+            )
+
+    def normalised(self) -> Self:
+        is_right = as_whole_numbers(self.is_right, "is_right")
+        return (
+            super()
+            .normalised()
+            .replaced(
+                texts=as_texts(self.texts, "texts"),
+                pairs=as_whole_numbers(self.pairs, "pairs", 2),
+                item_of_pair=as_whole_numbers(self.item_of_pair, "item_of_pair"),
+                is_right=is_right.astype(bool),
+                subsets=as_texts(self.subsets, "subsets"),
+            )
+        )
 
     @classmethod
     def from_items(cls, images: Sequence[ImageSource], items: Iterable[Choice]) -> "ChoiceData":
         """Build the data from items.
 
         Raises:
-            ValueError: an item of several images and several texts, or a right candidate that does not exist.
+            RequestError: an item of several images and several texts, or a right candidate that does not exist.
         """
         texts: list[str] = []
         pairs: list[tuple[int, int]] = []
@@ -60,10 +133,16 @@ class ChoiceData(Data):
         subsets = []
         for number, item in enumerate(items):
             if len(item.images) > 1 and len(item.texts) > 1:
-                raise ValueError(f"item {number} has {len(item.images)} images and {len(item.texts)} texts")
+                raise RequestError(
+                    f"item {number} has {len(item.images)} images and {len(item.texts)} texts; give one image and "
+                    "several captions, or several images and one caption"
+                )
             candidates = [(i, len(texts) + j) for i in item.images for j in range(len(item.texts))]
             if not all(0 <= position < len(candidates) for position in item.right):
-                raise ValueError(f"item {number} has {len(candidates)} candidates, and the right ones are {item.right}")
+                raise RequestError(
+                    f"item {number} has {len(candidates)} candidates, and the right ones are {list(item.right)}; they "
+                    "are counted from 0"
+                )
             texts += item.texts
             pairs += candidates
             item_of_pair += [number] * len(candidates)

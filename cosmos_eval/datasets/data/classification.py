@@ -1,21 +1,25 @@
 """Images with one label each."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from cosmos_core.errors import RequestError, naming
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data, spread_indices
 from cosmos_eval.datasets.data.class_prompts import find_broken_class_prompts, hash_class_prompts
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import CLASSIFICATION
+from cosmos_eval.datasets.memory_images import as_image_sources
+from cosmos_eval.datasets.memory_values import as_class_names, as_labels, as_list, as_templates, as_texts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassificationData(Data):
     """N images with one label each.
 
@@ -35,6 +39,93 @@ class ClassificationData(Data):
     """Whether a class may have no image and is a candidate all the same: if only a part of the images is read
     (`--limit`), or the definition says `candidates_without_images: allow`."""
     remarks: Sequence[str] = ()
+    name: str = ""
+
+    @classmethod
+    def from_lists(
+        cls,
+        images: Iterable[Any],
+        labels: Iterable[Any],
+        class_names: Sequence[str] | str | None = None,
+        templates: Any = None,
+        *,
+        name: str = "",
+        names: Sequence[str] | None = None,
+        root: str | Path | None = None,
+        empty_classes_allowed: bool = False,
+    ) -> "ClassificationData":
+        """Build the data from lists in memory, for `cosmos_eval.evaluate`.
+
+        Args:
+            images: N images, as `memory_images.as_image_sources` accepts them: paths, PIL images, bytes, arrays.
+            labels: (N,) indices of `class_names` from 0, or class names.
+            class_names: C texts in class order, or a named set (`imagenet1k`). Without it, the different labels in
+                alphabetical order, as the reader `jsonl` does.
+            templates: texts with `{c}` for the class name, a named set (`openai-80`), a map from class name to texts,
+                or one list for each class; by default "a photo of a {c}.".
+            name: of the benchmark in results.
+            names: a name for each image; `root`: the folder to which names of files are relative.
+            empty_classes_allowed: whether classes may have no image and are candidates all the same.
+
+        Raises:
+            RequestError: wrong types, other lengths, or a label that is no class.
+        """
+        with naming(cls.__name__):
+            label_list = as_list(labels.tolist() if hasattr(labels, "tolist") else labels, "labels")
+            class_list = as_class_names(class_names, label_list)
+            sources = as_image_sources(images, root, names)
+            if len(label_list) != len(sources):
+                raise RequestError(f"got {len(sources):,} images and {len(label_list):,} labels; give one for each")
+            return cls(
+                images=sources,
+                labels=as_labels(label_list, class_list),
+                class_names=class_list,
+                templates=as_templates(templates, class_list),
+                empty_classes_allowed=empty_classes_allowed,
+                name=name,
+            )
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Any,
+        class_names: Sequence[str] | str | None = None,
+        templates: Any = None,
+        *,
+        image_column: str = "image",
+        label_column: str = "label",
+        name: str = "",
+    ) -> "ClassificationData":
+        """Build the data from a torchvision `Dataset` of (PIL image, label), or one of the library `datasets`.
+
+        Args:
+            dataset: a map-style dataset object without transforms that make tensors.
+            class_names: as in `from_lists`; by default those that the object carries (`classes`, `features`).
+            templates: as in `from_lists`.
+            image_column, label_column: where items are dictionaries.
+            name: of the benchmark in results.
+
+        Raises:
+            RequestError: an object or items of another form, or no class names.
+        """
+        from cosmos_eval.datasets.dataset_objects import find_class_names, read_items
+
+        with naming(cls.__name__):
+            images, labels = read_items(dataset, image_column, label_column)
+        class_names = class_names or find_class_names(dataset, label_column)
+        return cls.from_lists(images, labels, class_names, templates, name=name)
+
+    def normalised(self) -> Self:
+        class_names = as_texts(self.class_names, "class_names")
+        return (
+            super()
+            .normalised()
+            .replaced(
+                labels=as_labels(as_list(self.labels, "labels"), class_names),
+                class_names=class_names,
+                templates=as_templates(self.templates, class_names),
+            )
+        )
 
     def counts(self) -> dict[str, int]:
         return {"images": len(self.images), "classes": len(self.class_names)}
@@ -59,7 +150,7 @@ class ClassificationData(Data):
                 problems.append(
                     f"has {len(empty):,} classes without an image: {format_names(empty)}; if they are only "
                     "candidates, write "
-                    "candidates_without_images: allow in dataset"
+                    "candidates_without_images: allow in dataset (in Python: empty_classes_allowed=True)"
                 )
         per_class = self.templates and not isinstance(self.templates[0], str)
         if per_class and len(self.templates) != classes:

@@ -1,12 +1,14 @@
 """Images with any number of labels each."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
+from cosmos_core.errors import RequestError, naming
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data, spread_indices
 from cosmos_eval.datasets.data.class_prompts import (
@@ -17,13 +19,22 @@ from cosmos_eval.datasets.data.class_prompts import (
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import MULTILABEL
+from cosmos_eval.datasets.memory_images import as_image_sources
+from cosmos_eval.datasets.memory_values import (
+    as_class_names,
+    as_labels,
+    as_list,
+    as_templates,
+    as_texts,
+    as_whole_numbers,
+)
 
 ABSENT, PRESENT, UNDECIDED = 0, 1, -1
 """What an image says of a class. UNDECIDED, such as an object that VOC's annotators called difficult: the image counts
 neither for nor against the class."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MultilabelData(Data):
     """N images, each with any number of C classes.
 
@@ -39,6 +50,62 @@ class MultilabelData(Data):
     templates: Sequence[str] | Sequence[Sequence[str]]
     fingerprint: str = ""
     remarks: Sequence[str] = ()
+    name: str = ""
+
+    @classmethod
+    def from_lists(
+        cls,
+        images: Iterable[Any],
+        labels: Any,
+        class_names: Sequence[str] | str | None = None,
+        templates: Any = None,
+        undecided: Sequence[Sequence[Any]] | None = None,
+        *,
+        name: str = "",
+        names: Sequence[str] | None = None,
+        root: str | Path | None = None,
+    ) -> "MultilabelData":
+        """Build the data from lists in memory, for `cosmos_eval.evaluate`.
+
+        Args:
+            images: N images, as `memory_images.as_image_sources` accepts them.
+            labels: for each image the list of its classes, as names or as indices from 0; or an array (N, C) of 1, 0
+                and -1 (undecided).
+            class_names, templates, name, names, root: as in `ClassificationData.from_lists`.
+            undecided: for each image the classes for and against which it does not count.
+
+        Raises:
+            RequestError: wrong types, other lengths, or a label that is no class.
+        """
+        with naming(cls.__name__):
+            sources = as_image_sources(images, root, names)
+            is_table = hasattr(labels, "shape")
+            rows = [] if is_table else [as_list(row, f"labels[{i}]") for i, row in enumerate(as_list(labels, "labels"))]
+            further = [as_list(row, f"undecided[{i}]") for i, row in enumerate(undecided or [()] * len(rows))]
+            used = [label for row in (*rows, *further) for label in row]
+            class_list = as_class_names(class_names, [0] if is_table else used)
+            if is_table:
+                table = as_whole_numbers(labels, "labels", 2)
+            else:
+                for noun, given in (("labels", rows), ("undecided", further)):
+                    if len(given) != len(sources):
+                        raise RequestError(f"got {len(sources):,} images and {len(given):,} {noun}; give one for each")
+                table = build_labels(
+                    _class_indices(rows, class_list, "labels"),
+                    _class_indices(further, class_list, "undecided"),
+                    len(class_list),
+                )
+            return cls(sources, table, class_list, as_templates(templates, class_list), name=name).normalised()
+
+    def normalised(self) -> Self:
+        class_names = as_texts(self.class_names, "class_names")
+        labels = as_whole_numbers(self.labels, "labels", 2)
+        clipped = np.clip(labels, -128, 127).astype(np.int8)  # values that are no label stay none
+        return (
+            super()
+            .normalised()
+            .replaced(labels=clipped, class_names=class_names, templates=as_templates(self.templates, class_names))
+        )
 
     def counts(self) -> dict[str, int]:
         counts = {"images": len(self.images), "classes": len(self.class_names)}
@@ -89,6 +156,22 @@ class MultilabelData(Data):
         return self.replaced(
             images=[self.images[i] for i in image_indices.tolist()], labels=self.labels[image_indices], fingerprint=""
         )
+
+
+def _class_indices(rows: Sequence[Sequence[Any]], class_names: Sequence[str], noun: str) -> list[list[int]]:
+    """Return the indices of each image's classes.
+
+    Raises:
+        RequestError: no class of this name or index; names the position.
+    """
+    indices = []
+    for i, row in enumerate(rows):
+        classes = as_labels(row, class_names, f"{noun}[{i}]").tolist()
+        wrong = next((label for label in classes if not 0 <= label < len(class_names)), None)
+        if wrong is not None:
+            raise RequestError(f"{noun}[{i}] has the label {wrong}, outside 0 to {len(class_names) - 1}")
+        indices.append(classes)
+    return indices
 
 
 def build_labels(present: Sequence[Sequence[int]], undecided: Sequence[Sequence[int]], class_count: int) -> np.ndarray:

@@ -1,20 +1,23 @@
 """Items of a few images and a few texts, some of which belong together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from cosmos_core.errors import RequestError
+from cosmos_core.errors import RequestError, naming
 from cosmos_eval.datasets.consistency import find_broken_texts, find_undecidable_items
 from cosmos_eval.datasets.data.base import Data, new_indices, spread_indices
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import PERCEPTION
+from cosmos_eval.datasets.memory_images import as_image_sources, distinct_images
+from cosmos_eval.datasets.memory_values import as_list, as_texts, as_whole_numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PerceptionData(Data):
     """I items of m images and n texts, the same m and n for all (`cosmos_eval.metrics.item_accuracy` has the rules).
 
@@ -38,6 +41,47 @@ class PerceptionData(Data):
     """Name, version and file of the program that made the texts, if one did; part of the fingerprint."""
     fingerprint: str = ""
     remarks: Sequence[str] = ()
+    name: str = ""
+
+    @classmethod
+    def from_lists(
+        cls,
+        images: Iterable[Any],
+        positives: Iterable[str],
+        negatives: Iterable[str],
+        subsets: Iterable[str] | None = None,
+        *,
+        name: str = "",
+        names: Sequence[str] | None = None,
+        root: str | Path | None = None,
+    ) -> "PerceptionData":
+        """Build items of one image with a right and a wrong text, for `cosmos_eval.evaluate`.
+
+        Args:
+            images: the image of each item, as `memory_images.as_image_sources` accepts them. An image that is given
+                several times, as the same path or the same object, is one image of several items.
+            positives, negatives: the right and the wrong text of each item.
+            subsets: the subset of each item; by default "all".
+            name, names, root: as in `ClassificationData.from_lists`; `names` has a name for each item's image.
+
+        Raises:
+            RequestError: wrong types or other lengths.
+        """
+        with naming(cls.__name__):
+            item_images = as_list(images, "images")
+            right, wrong = as_texts(positives, "positives"), as_texts(negatives, "negatives")
+            parts = ["all"] * len(right) if subsets is None else as_texts(subsets, "subsets")
+            if len({len(item_images), len(right), len(wrong), len(parts)}) > 1:
+                raise RequestError(
+                    f"got {len(item_images):,} images, {len(right):,} positives, {len(wrong):,} negatives and "
+                    f"{len(parts):,} subsets; give one of each for each item"
+                )
+            if names is not None and len(names) != len(item_images):
+                raise RequestError(f"got {len(names):,} names for {len(item_images):,} images; give one for each")
+            first, item_image = distinct_images(item_images)
+            kept_names = None if names is None else [names[i] for i in first]
+            sources = as_image_sources([item_images[i] for i in first], root, kept_names)
+            return cls.pairs(sources, item_image, right, wrong, parts, name=name)
 
     @classmethod
     def pairs(
@@ -60,6 +104,19 @@ class PerceptionData(Data):
         item_texts = np.stack([np.arange(count), count + np.arange(count)], axis=1)
         item_images = np.asarray(item_image, dtype=np.int64)[:, None]
         return cls(images, [*positives, *negatives], item_images, item_texts, subsets, **fields)
+
+    def normalised(self) -> Self:
+        return (
+            super()
+            .normalised()
+            .replaced(
+                texts=as_texts(self.texts, "texts"),
+                item_images=as_whole_numbers(self.item_images, "item_images", 2),
+                item_texts=as_whole_numbers(self.item_texts, "item_texts", 2),
+                subsets=as_texts(self.subsets, "subsets"),
+                groups={group: as_texts(parts, f"groups[{group!r}]") for group, parts in self.groups.items()},
+            )
+        )
 
     def counts(self) -> dict[str, int]:
         counts = {"images": len(self.images), "items": len(self.item_images)}

@@ -12,7 +12,7 @@ from cosmos_eval.datasets.kinds import DataKind
 from cosmos_eval.datasets.masks import Mask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SplitData(Data):
     """The data of a task with `TaskInfo.splits`. All splits have the same kind, and each was checked on its own."""
 
@@ -24,6 +24,7 @@ class SplitData(Data):
     """Name of a further split, such as train or val -> its data."""
     fingerprint: str = ""
     remarks: Sequence[str] = ()
+    name: str = ""
 
     @property
     def kind(self) -> DataKind:  # type: ignore[override]
@@ -77,6 +78,13 @@ class SplitData(Data):
     def upright(self) -> Self:
         other_splits = {name: data.upright() for name, data in self.other_splits.items()}
         return self.replaced(test=self.test.upright(), other_splits=other_splits)
+
+    def normalised(self) -> Self:
+        other_splits = {name: data.normalised() for name, data in self.other_splits.items()}
+        return self.replaced(test=self.test.normalised(), other_splits=other_splits, fingerprint="")
+
+    def default_prompts(self) -> dict[str, Any]:
+        return self.test.default_prompts()
 
     def _splits(self) -> dict[str, Data]:
         return {"test": self.test, **self.other_splits}

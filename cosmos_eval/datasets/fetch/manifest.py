@@ -153,7 +153,7 @@ def fetched_parts(benchmark: "Benchmark", data_root: Path) -> dict[str, dict[str
     parts = {}
     for name, entry in sorted(read_manifest(data_root).items()):
         if benchmark.name in entry.get("benchmarks", ()) or _overlap(entry["provides"], read):
-            parts[name] = _summary(entry)
+            parts[name] = summarise_entry(entry)
     return parts
 
 
@@ -163,7 +163,8 @@ def _overlap(provided: Sequence[str], read: Sequence[str]) -> bool:
     return any(a.is_relative_to(b) or b.is_relative_to(a) for a, b in pairs if b.parts)
 
 
-def _summary(entry: Mapping[str, Any]) -> dict[str, Any]:
+def summarise_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what results say of an entry: of several files their number, size and a digest of all."""
     import hashlib
 
     files = entry["files"]

@@ -223,6 +223,19 @@ def is_there(artifact: Artifact, benchmark: "Benchmark", data_root: Path) -> boo
     )
 
 
+def has_some_of(benchmark: "Benchmark", table: Table, data_root: Path) -> bool:
+    """Whether anything that a benchmark reads, or that is fetched for it, is on disk.
+
+    The data root itself, which some definitions name as the last place to search, proves nothing.
+    """
+    paths = [path for alternatives in read_paths(benchmark.dataset) for path in alternatives if path != "."]
+    if benchmark.name in table.recipes:
+        for artifact in table.recipes[benchmark.name].artifacts:
+            paths += artifact.or_there
+            paths += [place for provided in artifact.provides for place in places_of(provided, benchmark)]
+    return any(_is_complete(data_root / path) for path in dict.fromkeys(paths))
+
+
 def _lacks_files(artifact: Artifact, data_root: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether files that the manifest has of an artifact are missing in its folder: one of many was deleted, or a
     process was killed while it moved them there."""

@@ -109,6 +109,24 @@ def download(
         raise _disk_error(path, error) from error
 
 
+def ask_validator(remote: Remote, network: Network | None = None) -> Validator:
+    """Ask a server which version of a file it has, without receiving it; one request.
+
+    Returns:
+        What it says; an empty `Validator` if it does not answer as it should: a download then says why.
+    """
+    from requests import Session
+
+    path = Path("not-written")
+    download_of_nothing = _Download(remote, path, Partial(path, remote.url), lambda n: None, network or Network())
+    try:
+        with Session() as session, download_of_nothing._request(session, 0, Validator()) as response:
+            length = response.headers.get("Content-Length", "")
+            return Validator.of(response.headers, int(length) if length.isdigit() else None)
+    except (FetchError, _Interrupted):
+        return Validator()
+
+
 def find_whole_file(remote: Remote, path: Path) -> Fetched | None:
     """The file under its final name, if it has the expected size and checksums, as far as there are any."""
     if not path.is_file() or (remote.size is not None and path.stat().st_size != remote.size):

@@ -48,6 +48,11 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
         RequestError: an unknown split, a number below its minimum, or a kind of data that toybox does not have.
     """
     checker = DatasetChecker(benchmark, data_root)
+    counted, unused = ("per_class", "scenes") if benchmark.data_kind == "classification" else ("scenes", "per_class")
+    if unused in checker.options:
+        raise RequestError(
+            f"{benchmark.name}: toybox has no dataset.{unused} for {benchmark.data_kind}; give {counted} instead"
+        )
     split = checker.options.get("split", "test")
     if split not in SPLITS:
         raise RequestError(f"{benchmark.name}: toybox has the splits {', '.join(SPLITS)}, not {split!r}")

@@ -1,4 +1,4 @@
-// Charts with a row for each model: intervals of a metric, bars of a task, IoU of classes, all metrics.
+// Charts with a row for each model: intervals of a metric, bars of a task, all metrics.
 
 /** Round values that divide a range into about five steps. */
 function ticksOf(low, high, most = 5) {
@@ -170,47 +170,6 @@ function taskSection() {
   );
 }
 
-const IOU = "/iou";
-function classSection() {
-  const groups = () => rankedGroups().filter(([, group]) => group.metrics.some((metric) => metric.endsWith(IOU)));
-  if (!groups().length) return null;
-  const container = el("div");
-  const state = { key: null, descending: false };
-  const bar = chosen(groups, null, (index) => {
-    const results =
-      index === null
-        ? []
-        : resultsOf(index)
-            .filter((result) => modelIsShown(result.row))
-            .sort((a, b) => a.row - b.row);
-    if (!results.length) return replaceIn(container, nothing());
-    const metrics = data.groups[index].metrics.filter((metric) => metric.endsWith(IOU));
-    const name = (metric) => metric.slice(0, -IOU.length);
-    const columns = [
-      { key: "class", title: "Class", text: true, value: name, cell: name },
-      ...results.map((result) => ({
-        key: `row ${result.row}`,
-        title: data.models[result.row].label,
-        value: (metric) => valueOf(result, metric)?.[0] ?? null,
-        cell: (metric) => {
-          if (!valueOf(result, metric)) return el("span", { class: "missing" }, MISSING);
-          const button = resultButton(result, metric, "meter");
-          button.style.setProperty("--part", `${100 * valueOf(result, metric)[0]}%`);
-          return button;
-        },
-      })),
-    ];
-    return replaceIn(container, sortable(`IoU of each class, ${data.groups[index].title}`, columns, metrics, state));
-  });
-  return section(
-    "classes",
-    "IoU of each class",
-    el("p", {}, "Percent. Press a model's name to sort by it; press a number to see its interval and how it was measured."),
-    bar,
-    container,
-  );
-}
-
 const PARTS = 60;
 function metricsSection() {
   if (!data.results.some((result) => result.limit === null)) return null;
@@ -229,7 +188,7 @@ function metricsSection() {
     const results = index === null ? [] : resultsOf(index).filter((result) => modelIsShown(result.row));
     if (!results.length) return replaceIn(container, nothing());
     const group = data.groups[index];
-    const all = group.metrics.filter((metric) => !metric.endsWith(IOU));
+    const all = group.metrics.filter((metric) => !isOfClass(group, metric));
     const parts = all.filter((metric) => metric.includes("/")).length;
     const few = parts > PARTS && !wanted;
     const metrics = all.filter((metric) =>

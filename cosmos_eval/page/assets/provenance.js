@@ -26,7 +26,7 @@ function openDialog(title, kind, ...children) {
   opener = document.activeElement;
   dialog.className = kind;
   dialogTitle.textContent = title;
-  replaceIn(dialogBody, ...children);
+  replaceIn(dialogBody, ...children.filter(Boolean));
   dialog.showModal();
   dialogBody.scrollTop = 0;
 }
@@ -70,8 +70,19 @@ function statement(metric, name, values) {
   );
 }
 
-/** Everything about one metric of one result. */
-function openResult(result, metric) {
+const SHOWN_TEMPLATES = 10;
+/** How many classes a benchmark has and the prompts that stand for them; the first templates of a long list. */
+function promptFacts({ names, templates }) {
+  const more = templates.length - SHOWN_TEMPLATES;
+  const listed = templates.slice(0, SHOWN_TEMPLATES).join("; ");
+  return block("Classes", [
+    ["classes", names.length],
+    ["templates", more > 0 ? `${listed}; and ${count(more)} more` : listed],
+  ]);
+}
+
+/** Everything about one metric of one result, or about the `name` and `values` of one of its classes. */
+function openResult(result, metric, { name, values } = {}) {
   const group = data.groups[result.group];
   const { spec, digest, label, ...rest } = data.records[result.record];
   const { packages, hardware, ...system } = data.environments[result.environment];
@@ -80,7 +91,7 @@ function openResult(result, metric) {
   openDialog(
     `${data.models[result.row].label}, ${group.title}`,
     "provenance",
-    statement(metric, shortName(group, metric), valueOf(result, metric)),
+    statement(metric, name ?? shortName(group, metric), values ?? valueOf(result, metric)),
     ...result.warnings.map((warning) => el("p", { class: "warning" }, warning)),
     block("Model", [
       ["spec", spec],
@@ -96,6 +107,7 @@ function openResult(result, metric) {
       ["metric", metric],
       ["limit", limited],
     ]),
+    group.classes ? promptFacts(group.classes) : null,
     block("Data", [
       ["fingerprint", group.dataset],
       ["n", result.n],
@@ -126,6 +138,18 @@ function resultButton(result, metric, className = "") {
   const description = `${data.models[result.row].label}, ${group.title} ${shortName(group, metric)}`;
   const label = `${text}${unitOf(metric)}, ${description}: how it was measured`;
   return numberButton(text, label, () => openResult(result, metric), className);
+}
+
+/** The button of one class of one result; `values` are its [value, low, high, n]. */
+function classButton(result, index, values) {
+  const group = data.groups[result.group];
+  const { metric, title, names } = group.classes;
+  const text = shown(metric, values[0]);
+  const name = `${title} of ${names[index]}`;
+  const label = `${text} %, ${data.models[result.row].label}, ${name}: how it was measured`;
+  const button = numberButton(text, label, () => openResult(result, metric, { name, values }), "meter");
+  button.style.setProperty("--part", `${100 * values[0]}%`);
+  return button;
 }
 
 // Open details close with Escape, too, and give the focus back to what opened them.

@@ -7,8 +7,9 @@
  *   rows: anything, in the order in which they are shown before a column is chosen.
  *   state: {key, descending}, kept by the caller so that a table drawn anew keeps its order.
  *   isApart: rows that are always below the others, under the heading `apart`.
+ *   most: rows that are shown, the first ones in the chosen order.
  */
-function sortable(caption, columns, rows, state, { isApart = () => false, apart = "" } = {}) {
+function sortable(caption, columns, rows, state, { isApart = () => false, apart = "", most = Infinity } = {}) {
   const table = el("table", {}, el("caption", {}, caption));
   const heads = columns.map((column, index) => {
     const button = el(
@@ -47,7 +48,7 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
       else head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
     });
     const bodies = [false, true].map((below) => {
-      const part = keyed.filter(({ row }) => isApart(row) === below);
+      const part = keyed.filter(({ row }) => isApart(row) === below).slice(0, most);
       if (!part.length) return null;
       const heading = below
         ? el("tr", { class: "apart" }, el("th", { scope: "rowgroup", colspan: columns.length }, el("span", {}, apart)))

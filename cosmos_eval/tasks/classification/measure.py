@@ -8,7 +8,10 @@ from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.accuracy import compute_class_rank_counts, expected_topk
+from cosmos_eval.metrics.class_means import class_means
+from cosmos_eval.profiling import phase
 from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.tasks.class_table import recall_table
 from cosmos_eval.tasks.classification import TOP_K, reported_metrics
 from cosmos_eval.tasks.common import (
     Measured,
@@ -73,6 +76,8 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed
         measured.mean("top5", columns["top5"], image)
     measured.mean_per_class("mean_per_class", correct, labels, image)
     metrics = measured.metrics(seed)
+    with phase("intervals"):
+        recalls = class_means(correct, labels, class_count, seed)
 
     image_keys = [image.key for image in data.images]
     features = {"images": scores.image_features, "class prompts": class_features}
@@ -81,4 +86,5 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed
         samples=pd.DataFrame({"image": image_keys, **columns, "margin": rank_counts.margin.numpy()}),
         primary=primary_metric(benchmark, metrics, PRIMARY),
         warnings=collapse_warnings(features, truncated_alike(engine, "class prompts")),
+        classes=recall_table(data.class_names, recalls, data.templates),
     )

@@ -13,6 +13,7 @@ from cosmos_eval.metrics.average_precision import RankedClass, ResampledPrecisio
 from cosmos_eval.metrics.proportion import estimate_proportion
 from cosmos_eval.metrics.query_scores import QueryScores
 from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.tasks.class_table import class_table
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
@@ -73,11 +74,14 @@ def run(benchmark: Benchmark, data: MultilabelData, engine: TaskEngine, seed: in
         }
     )
     features = {"images": scores.image_features, "class prompts": class_features}
+    support = (data.labels == PRESENT).sum(0).tolist()
+    of_class = [metrics.get(f"{name}{OF_CLASS}") for name in data.class_names]
     return Outcome(
         metrics=metrics,
         samples=samples,
         primary=primary_metric(benchmark, metrics, PRIMARY),
         warnings=collapse_warnings(features, truncated_alike(engine, "class prompts")),
+        classes=class_table(OF_CLASS.removeprefix("/"), data.class_names, support, of_class, data.templates),
     )
 
 

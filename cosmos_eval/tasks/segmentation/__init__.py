@@ -66,6 +66,7 @@ INFO = TaskInfo(
     sample_columns=AREAS,
     comparable_samples=labelled_samples,
     paired="cosmos_eval.tasks.segmentation.paired:paired",
+    class_metric="iou",
     resampled=True,
     model_index_task="image-segmentation",
 )

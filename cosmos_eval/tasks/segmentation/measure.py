@@ -30,6 +30,7 @@ from cosmos_eval.metrics.similarity import COLLAPSED
 from cosmos_eval.models.base import require_patch_encoder
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.tasks.class_table import class_table, distinguish_names
 from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, require_equal_dimensions
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.prompts import build_class_embeddings
@@ -286,7 +287,12 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     if all_features_equal(feature_ranges):
         warnings += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
     primary = primary_metric(benchmark, metrics, PRIMARY)
-    return Outcome(metrics=metrics, samples=samples, primary=primary, warnings=warnings)
+    prompts = benchmark.resolve_prompts()
+    images_with_class = np.bincount(pixel_counts.label[pixel_counts.counts[:, 2] > 0], minlength=len(names)).tolist()
+    of_class = [metrics.get(f"{name}/iou") for name in names]
+    templates = list(prompts.templates or ())  # a list: `encode_query_words` refuses a map
+    classes = class_table("iou", names, images_with_class, of_class, templates, prompts.query_words)
+    return Outcome(metrics=metrics, samples=samples, primary=primary, warnings=warnings, classes=classes)
 
 
 def _evaluate_images(
@@ -341,5 +347,4 @@ class _ResampledPixelCounts:
 
 def unique_class_names(data: SegmentationData) -> list[str]:
     """The names of the classes; where several have one name, with their numbers appended."""
-    names = list(data.class_names)
-    return [name if names.count(name) == 1 else f"{name} ({c})" for c, name in enumerate(names)]
+    return distinguish_names(data.class_names)

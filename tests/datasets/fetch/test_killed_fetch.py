@@ -3,38 +3,42 @@
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from cosmos_eval.datasets.fetch.fetching import fetch
+from cosmos_eval.datasets.fetch.plan import make_fetch_plan
+from cosmos_eval.datasets.fetch.table import load_table
+from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.fetch_sources import FAST, Internet, contents, hub_files, small_internet, tar_bytes, zip_bytes
 from tests.helpers.file_server import FileServer, Handler, Request
+from tests.helpers.killing import SERVER, ended
 
 NAMES = ("tiny-wds", "tiny-coco", "tiny-stuff")
 PIECE, PAUSE = 4000, 0.004
 pieces_sent = [0]
 """Of large files, by all servers: the clock of the kills, which no busy machine makes slower."""
-CHILD = """
-import sys
-from pathlib import Path
-from cosmos_eval.datasets.fetch.fetching import fetch
-from cosmos_eval.datasets.fetch.plan import make_fetch_plan
-from cosmos_eval.datasets.fetch.table import load_table
-from cosmos_eval.protocol.benchmark import load_benchmark
-import huggingface_hub, requests, cosmos_eval.datasets.mmseg.prepare
-root, table, *definitions = map(Path, sys.argv[1:])
-plan = make_fetch_plan([load_benchmark(path) for path in definitions], root, table=load_table(table))
-print("ready", flush=True)
-report = fetch(plan)
-print("failed:", *report.failed, flush=True)
-sys.exit(len(report.failed))
-"""
+
+
+def fetch_in_process(
+    root: Path, table: Path, definitions: list[Path], ready: Path, output: Path, environment: dict[str, str]
+) -> None:
+    """In a process of its own, forked from one that has the imports: a fetch; exits with the number of failures."""
+    os.environ.clear()
+    os.environ.update(environment)  # the hub's address among others; that of the server is of an earlier test
+    sys.stdout = sys.stderr = output.open("a", buffering=1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    plan = make_fetch_plan([load_benchmark(path) for path in definitions], root, table=load_table(table))
+    ready.touch()
+    report = fetch(plan)
+    print("failed:", *report.failed)
+    sys.exit(len(report.failed))
 
 
 def slow(served: FileServer, others: Callable[[Request, Handler], bool]) -> Callable[[Request, Handler], bool]:
@@ -73,14 +77,17 @@ def make_large(internet: Internet) -> None:
     internet.table = write_table(internet.folder / "large.yaml", internet.server.address, internet.server.files)
 
 
-def start(internet: Internet, root: Path) -> subprocess.Popen:
-    definitions = [str(internet.definition(name)) for name in NAMES]
-    command = [sys.executable, "-c", CHILD, str(root), str(internet.folder / "large.yaml"), *definitions]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+def start(internet: Internet, root: Path) -> Any:
+    """Start a fetch, and wait until it has its plan."""
+    definitions = [internet.definition(name) for name in NAMES]
+    ready, output = internet.folder / "ready", internet.folder / "output"
+    ready.unlink(missing_ok=True)
+    arguments = (root, internet.folder / "large.yaml", definitions, ready, output, dict(os.environ))
+    process = SERVER.Process(target=fetch_in_process, args=arguments)
+    process.start()
+    while not ready.exists() and process.is_alive():
+        time.sleep(0.001)
+    assert ready.exists(), output.read_text()
     return process
 
 
@@ -90,10 +97,10 @@ def received(root: Path) -> dict[str, int]:
     return {path.name.removesuffix(".part"): path.stat().st_size for path in paths if path.is_file()}
 
 
-def wait_for_pieces(process: subprocess.Popen, count: int) -> None:
+def wait_for_pieces(process: Any, count: int) -> None:
     """Until the servers have sent so many more pieces, or the process has ended."""
     goal = pieces_sent[0] + count
-    while pieces_sent[0] < goal and process.poll() is None:
+    while pieces_sent[0] < goal and process.is_alive():
         time.sleep(0.001)
 
 
@@ -113,10 +120,8 @@ def test_a_fetch_that_is_killed_goes_on_where_it_stopped(tmp_path: Path, kills: 
             process = start(internet, root)
             wait_for_pieces(process, draw.randrange(2 * pieces // kills))
             time.sleep(draw.uniform(0, 0.02))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+            process.kill()
+            process.join()
             wrong += asked_twice(servers, before, on_disk)
             unfinished += any(root.rglob("*.part"))
             visible = contents(root)
@@ -128,8 +133,7 @@ def test_a_fetch_that_is_killed_goes_on_where_it_stopped(tmp_path: Path, kills: 
         before = {server.address: len(server.requests) for server in servers}
         on_disk = received(root)
         process = start(internet, root)
-        output = process.communicate(timeout=120)[0]
-        assert process.returncode == 0, output
+        assert ended(process, timeout=120) == 0, (internet.folder / "output").read_text()
         wrong += asked_twice(servers, before, on_disk)
         assert wrong == []
         print(f"{unfinished} of {kills} kills left unfinished downloads")
@@ -162,9 +166,6 @@ def test_ctrl_c_ends_the_threads_at_once(tmp_path: Path):
         internet.server.faults = hanging
         process = start(internet, tmp_path / "data")
         assert begun.wait(20)
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
-        assert process.stdout is not None
-        process.stdout.close()
-        assert process.returncode != 0
+        os.kill(process.pid, signal.SIGINT)
+        assert ended(process, timeout=20) != 0
         assert not (tmp_path / "data/coco/images").exists()

@@ -6,7 +6,7 @@ from typing import Any
 
 from cosmos_core.checkpoint import read_config
 from cosmos_core.config import load_preset
-from cosmos_core.configs import PRESETS, why_not
+from cosmos_core.configs import PRESETS, find_config_problem
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.logs import read_metrics
 from cosmos_eval.report.evaluations import read_evaluations
@@ -39,7 +39,7 @@ def _model(folder: Path) -> list[Path]:
 
 def _load_model(folder: Path) -> Any:
     config = read_config(folder / "model.json")
-    return config, why_not(config)
+    return config, find_config_problem(config)
 
 
 def _tables(folder: Path) -> list[Path]:
