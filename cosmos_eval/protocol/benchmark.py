@@ -172,7 +172,7 @@ def _find_base(path: Path, name: Any, source: Source) -> Path:
     base_path = beside if is_file(beside) and beside != path else shipped
     if not isinstance(name, str) or base_path is None or base_path == path:
         raise source.refuse(
-            ("base",), f"there is no definition {short_repr(name)}{_suggest(str(name), list_benchmarks())}"
+            ("base",), f"there is no definition {short_repr(name)}{_suggest(str(name)[:200], list_benchmarks())}"
         )
     return base_path
 

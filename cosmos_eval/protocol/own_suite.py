@@ -21,14 +21,14 @@ def find_own_suite(name_or_path: str | Path) -> Path | None:
     path = user_path(name_or_path)
     if path.suffix not in ENDINGS:
         return None
-    if not path.is_file():
+    if not is_file(path):
         raise RequestError(f"there is no suite {path}; give an existing YAML file, or a name")
     return path
 
 
 def is_suite_file(path: Path) -> bool:
     """Whether a YAML file has the keys of a suite, and not those of a benchmark."""
-    return path.suffix in ENDINGS and path.is_file() and is_suite(read_source(path).value)
+    return path.suffix in ENDINGS and is_file(path) and is_suite(read_source(path).value)
 
 
 def is_suite(value: Any) -> bool:
@@ -53,7 +53,7 @@ def find_member(source: Source, index: int) -> str | Path:
     folder = source.path.parent
     if entry.endswith(ENDINGS):
         if not is_file(folder / entry):
-            raise source.refuse(at, f"there is no definition {folder / entry}")
+            raise source.refuse(at, f"there is no definition {folder / entry!s:.400}")
         return folder / entry
     beside = folder / f"{entry}.yaml"
     return beside if is_file(beside) and not is_suite_file(beside) else entry

@@ -52,6 +52,19 @@ def test_a_suite_is_read_from_a_path_with_definitions_beside_it(suite):
     assert [benchmark.name for benchmark in resolve_benchmarks([suite])] == [one.name for one in read.benchmarks]
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + ".yaml"])
+def test_a_name_that_is_too_long_for_a_file_is_one_line(suite, name):
+    suite.write_text(f"benchmarks: [{name}]")
+    with pytest.raises(RequestError, match=r"there is no (benchmark|definition)") as refused:
+        read_suite(suite)
+    assert len(str(refused.value)) < 800
+    with pytest.raises(RequestError, match=r"there is no (benchmark|definition)"):
+        load_benchmark(name)
+    (suite.parent / "small.yaml").write_text(f"base: {name}\nname: x")
+    with pytest.raises(RequestError, match="there is no definition"):
+        load_benchmark(suite.parent / "small.yaml")
+
+
 def test_a_file_beside_the_suite_comes_before_a_shipped_definition(suite):
     write_small(suite.parent / "own.yaml", "toybox-classification")
     suite.write_text("benchmarks: [toybox-classification]")

@@ -93,7 +93,7 @@ def read_addresses(table: Path) -> dict[str, str]:
         raise RequestError(f"{table} is not there, which has the addresses of the images; fetch it first")
     rows = csv.DictReader(io.StringIO(read_text(table, MAX_TABLE_BYTES), newline=""))
     addresses: dict[str, str] = {}
-    for row in rows:
+    for row in _rows(rows, table):
         for id_column, url_column in COLUMNS:
             name, url = row.get(id_column), row.get(url_column)
             if name is None or url is None:
@@ -102,6 +102,13 @@ def read_addresses(table: Path) -> dict[str, str]:
                 raise RequestError(f"{table}:{rows.line_num}: {id_column} is {name!r:.40}, expected a number")
             addresses.setdefault(name.strip(), url.strip())
     return addresses
+
+
+def _rows(reader: "csv.DictReader[str]", table: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise RequestError(f"{table}:{reader.line_num}: {error}; fetch it again") from error
 
 
 def fetch_image(url: str, path: Path, network: Network, stop: Event) -> bool:

@@ -99,5 +99,8 @@ def test_an_id_that_is_no_number_or_a_table_without_addresses_is_refused(tmp_pat
     write_csv(tmp_path / "svo.csv", ("a",), [{"a": 1}])
     with pytest.raises(RequestError, match="has no columns"):
         read_addresses(tmp_path / "svo.csv")
+    (tmp_path / "svo.csv").write_text("a" * 200_000)
+    with pytest.raises(RequestError, match="larger than field limit"):
+        read_addresses(tmp_path / "svo.csv")
     with pytest.raises(RequestError, match="fetch it first"):
         read_addresses(tmp_path / "nothing.csv")
