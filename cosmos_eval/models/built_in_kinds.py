@@ -207,7 +207,7 @@ HF = ModelKind(
             "as above",
             "images by the processor's torchvision backend, the default of transformers; without it by Pillow",
         ),
-        ListedModel("hf:...?max-num-patches=N", "a SigLIP 2 NaFlex model", "another number of patches than 256"),
+        ListedModel("hf:...?max-num-patches=576", "a SigLIP 2 NaFlex model", "another number of patches than 256"),
         ListedModel(
             "hf:...?trust-remote-code=1",
             "a model with Python code of its own; of the hub with &revision=40-DIGITS",
