@@ -1,6 +1,9 @@
 """Models with Python code of their own: `?trust-remote-code=1`."""
 
 import json
+import shutil
+import socket
+import sys
 
 import pytest
 import torch
@@ -40,6 +43,8 @@ class MineModel(CLIPModel):
 def folder(tmp_path, monkeypatch):
     """A CLIP whose text features are doubled by code in its folder."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    for name in [name for name in sys.modules if name.split(".")[0] == "transformers_modules"]:
+        monkeypatch.delitem(sys.modules, name)  # a package in the folder of an earlier test
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     path = clip(tmp_path / "mine") / "config.json"
     config = json.loads(path.read_text())
@@ -114,3 +119,21 @@ def test_neither_definitions_nor_suites_nor_plug_ins_can_ask_for_it(folder, tmp_
     for kind_or_factory in (kind, lambda name: load_model(spec)):
         with pytest.raises(RequestError, match="asks for foreign code, which only you can do"):
             load_plugin_model(None, kind_or_factory, parse_spec("cosmos:toybox"), "cpu")
+
+
+def test_code_of_the_hub_runs_at_its_commit_with_the_digest_of_a_copy_of_it(folder, tmp_path, monkeypatch):
+    def fail_to_resolve(*_, **__):
+        raise socket.gaierror("no network in tests")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "hub" / "models--someone--mine" / "refs").mkdir(parents=True)
+    shutil.copytree(folder, tmp_path / "hub" / "models--someone--mine" / "snapshots" / COMMIT)
+    model = load_model(f"hf:someone/mine?trust-remote-code=1&revision={COMMIT}")
+    assert model.digest == load_model(f"hf:{folder}?trust-remote-code=1").digest
+    assert model.source == "someone/mine"
+    with pytest.raises(
+        RequestError, match="the code of someone/mine is not in the cache, and the hub cannot be reached"
+    ):
+        load_model(f"hf:someone/mine?trust-remote-code=1&revision={COMMIT[::-1]}")
