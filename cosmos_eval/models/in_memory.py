@@ -45,7 +45,7 @@ def wrap_held(model: Any, device: str | torch.device | None) -> LoadedModel | No
     Raises:
         RequestError: a tuple of other things, or one of these fails on a small input; says which.
     """
-    network, *others = model if isinstance(model, tuple | list) else (model,)
+    network, *others = (model or (None,)) if isinstance(model, tuple | list) else (model,)
     if not isinstance(network, nn.Module):
         if isinstance(model, tuple | list):
             raise RequestError(f"evaluate() was given a {type(model).__name__} that does not begin with a model; {HOW}")

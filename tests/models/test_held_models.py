@@ -254,6 +254,7 @@ def test_what_is_no_model_is_refused_with_the_form_that_works(data):
         (network(), f"without preprocess;.*{how}"),
         ((network(), preprocess()), f"with 1 further parts.*{how}"),
         ((preprocess(), network()), f"does not begin with a model; .*{how}"),
+        ((), f"does not begin with a model; .*{how}"),
         ((network(), preprocess(), preprocess()), "the tokenizer failed"),
         ((network(), preprocess(), "ViT-B-32"), "tokenizer is a str, which cannot be called"),
         ((network(), random_crop, TOKENIZER), "give the one for evaluation"),
