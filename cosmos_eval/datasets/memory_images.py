@@ -22,6 +22,7 @@ from cosmos_core.image_files import to_rgb
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.image_sources import FileImage, ImageSource, decode
+from cosmos_eval.datasets.memory_values import as_list
 
 ACCEPTED = "a path, a PIL image, encoded bytes, or an array (H, W, 3) of uint8"
 """What an image may be, for messages."""
@@ -143,6 +144,7 @@ def as_image_sources(
         images = list(images)
     except TypeError as error:
         raise RequestError(f"images must be a list of images, not {_describe(images)}") from error
+    names = None if names is None else as_list(names, "names")
     if names is not None and len(names) != len(images):
         raise RequestError(f"got {len(names):,} names for {len(images):,} images; give one for each image")
     images = [_undecoded(image) for image in images]

@@ -76,16 +76,16 @@ def as_class_names(class_names: Any, labels: Iterable[Any]) -> list[str]:
         labels: of all images.
 
     Raises:
-        RequestError: labels that are numbers, and no class names.
+        RequestError: labels that are no texts, and no class names.
     """
     if isinstance(class_names, str):
         class_names = resolve_prompts({"class_names": class_names}, None).class_names or ()
     if class_names is not None:
         return as_texts(class_names, "class_names")
     labels = list(labels)
-    number = next((label for label in labels if not isinstance(label, str)), None)
-    if number is not None:
-        raise RequestError(f"has labels that are numbers, such as {short_repr(number)}; give class_names, in order")
+    others = [label for label in labels if not isinstance(label, str)]
+    if others:
+        raise RequestError(f"has labels that are no names, such as {short_repr(others[0])}; give class_names, in order")
     return sorted(set(labels))
 
 

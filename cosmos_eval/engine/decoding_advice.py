@@ -23,7 +23,8 @@ def decoding_note(engine: "Engine", benchmark: str, images: Sequence[ImageSource
     """The note for a benchmark that has been encoded; empty where decoding was not the limit.
 
     Args:
-        benchmark: its name, for the command in the note.
+        benchmark: its name, for the command in the note; empty where no command can read its images, as those that were
+            streamed or handed over in Python.
         images: of the benchmark.
         windows: whether they were encoded as sliding windows.
     """
@@ -53,7 +54,7 @@ def _resized_images(engine: "Engine", benchmark: str) -> list[str]:
     geometry = getattr(engine.model.preprocess, "geometry", None)
     settings = geometry() if callable(geometry) else {}
     size, fill = settings.get("image_size"), settings.get("fill", 0)
-    if engine.resized is not None or engine.decoder.name != PIL or not isinstance(size, int) or fill:
+    if not benchmark or engine.resized is not None or engine.decoder.name != PIL or not isinstance(size, int) or fill:
         return []
     options = f" --resize {settings['resize']}" * (settings["resize"] != "shortest")
     options += f" --interpolation {settings['interpolation']}" * (settings["interpolation"] != "bicubic")

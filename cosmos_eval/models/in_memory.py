@@ -4,13 +4,12 @@
 open_clip and of OpenAI's clip. `evaluate((model, processor), ...)`: a CLIP or SigLIP of transformers. A `COSMOS` needs
 nothing else. Nothing of such a model is changed: its dtype, its device and its gradients stay.
 
-Their digest covers the weights as they are now, the modules with their settings, the tokenizer, and what the
-preprocessing makes of a few images. It is never that of a spec, since such an object does not say which architecture
-of which library it is.
+Their digest covers the weights and all other tensors as they are now, the modules with their settings and their code,
+the tokenizer, and what the preprocessing makes of a few images. It is never that of a spec, since such an object does
+not say which architecture of which library it is.
 """
 
 import hashlib
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -23,6 +22,8 @@ from torch import Tensor, nn
 from cosmos_core.errors import RequestError
 from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.base import LoadedModel
+from cosmos_eval.models.code_identity import identify_modules, settings_of, unsaved_tensors, without_addresses
+from cosmos_eval.models.digest import weights_digest
 from cosmos_eval.models.python_adapter import as_request_error
 
 HOW = (
@@ -32,9 +33,6 @@ HOW = (
 """For messages."""
 _PROBE_SIZES = ((64, 64), (97, 131), (300, 200))
 """Height and width of the images that are preprocessed for the digest: square, upright, lying."""
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_SETTING = (bool, int, float, str, tuple, list, type(None))
-_NO_SETTINGS = frozenset(("training",))
 
 
 def wrap_held(model: Any, device: str | torch.device | None) -> LoadedModel | None:
@@ -47,7 +45,7 @@ def wrap_held(model: Any, device: str | torch.device | None) -> LoadedModel | No
     Raises:
         RequestError: a tuple of other things, or one of these fails on a small input; says which.
     """
-    network, *others = model if isinstance(model, tuple | list) else (model,)
+    network, *others = (model or (None,)) if isinstance(model, tuple | list) else (model,)
     if not isinstance(network, nn.Module):
         if isinstance(model, tuple | list):
             raise RequestError(f"evaluate() was given a {type(model).__name__} that does not begin with a model; {HOW}")
@@ -70,8 +68,9 @@ def _find_wrapper(network: nn.Module, others: list[Any]) -> Callable[[], LoadedM
         if not isinstance(network, COSMOS):
             return None
         from cosmos_eval.models.cosmos import CosmosModel
+        from cosmos_eval.models.cosmos_in_memory import ChangedCosmosModel
 
-        return partial(CosmosModel, network)
+        return partial(CosmosModel if type(network) is COSMOS else ChangedCosmosModel, network)
     if len(others) == 1 and hasattr(network, "get_image_features"):
         from cosmos_eval.models.hf_in_memory import HeldHfModel
 
@@ -103,19 +102,14 @@ def dtype_of(network: nn.Module) -> torch.dtype:
 
 
 def identify_architecture(network: nn.Module) -> dict[str, Any]:
-    """Return JSON values that identify what a network computes of its weights: its modules and their settings."""
-    settings = {
-        name: {
-            key: _ADDRESS.sub("", repr(value))
-            for key, value in sorted(vars(module).items())
-            if isinstance(value, _SETTING) and not key.startswith("_") and key not in _NO_SETTINGS
-        }
-        for name, module in network.named_modules()
-    }
+    """Return JSON values that identify what a network computes of its weights: its modules with their settings and
+    their code, and the tensors that its state dict lacks."""
     return {
         "class": name_network(network),
-        "modules": _ADDRESS.sub("", repr(network)),
-        "settings": settings,
+        "modules": without_addresses(network),
+        "settings": {name: settings_of(module) for name, module in network.named_modules()},
+        "code": identify_modules(network),
+        "unsaved": weights_digest(unsaved_tensors(network)),
         "activation": activations_of(network),
         "dtype": str(dtype_of(network)),
     }
@@ -138,7 +132,7 @@ def identify_preprocess(preprocess: Callable[[Image.Image], Tensor]) -> dict[str
             )
         digest.update(f"{tuple(first.shape)} {first.dtype}\n".encode())
         digest.update(first.cpu().contiguous().float().numpy().tobytes())
-    return {"text": _ADDRESS.sub("", repr(preprocess)), "probes": digest.hexdigest()}
+    return {"text": without_addresses(preprocess), "probes": digest.hexdigest()}
 
 
 def _probe_image(seed: int, size: tuple[int, int]) -> Image.Image:

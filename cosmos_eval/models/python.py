@@ -50,6 +50,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,9 @@ def _try_preprocess(model: PythonModel) -> None:
 def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True) -> Any:
     """Return the model that a caller of `evaluate` passed, as a `LoadedModel`.
 
-    What `load_model` returned is returned as it is. Models of open_clip and transformers are recognised with what
-    belongs to them (`cosmos_eval.models.in_memory`). Any object that `python:` accepts is wrapped and checked as for
-    such a spec.
+    What `load_model` returned is returned as it is; its digest is computed anew. Models of open_clip and transformers
+    are recognised with what belongs to them (`cosmos_eval.models.in_memory`). Any object that `python:` accepts is
+    wrapped and checked as for such a spec.
 
     Args:
         device: for an object without an attribute `device`.
@@ -169,6 +170,8 @@ def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True)
             "what cosmos_eval.load_model returns, or an object with preprocess, encode_image and encode_text "
             f"(or preprocess and score_pairs); {HOW}"
         )
+    if isinstance(getattr(type(model), "digest", None), cached_property):
+        vars(model).pop("digest", None)  # the weights may have been changed since it was computed
     if isinstance(model, Model | PairScorer):
         return model
     parameter = next(model.parameters(), None) if stays and isinstance(model, torch.nn.Module) else None

@@ -244,7 +244,9 @@ class _Mover:
             folder.mkdir(parents=True, exist_ok=True)
             for name in names:
                 if name == CLASSES and not (self.stage / target / name).exists():
-                    continue  # an older result, or a task without classes
+                    # an older result, or a task without classes; a run that was killed may have left a file here
+                    (folder / name).unlink(missing_ok=True)
+                    continue
                 (self.stage / target / name).replace(folder / name)
             if RESULT in names:
                 (folder / NOT_RUN).unlink(missing_ok=True)

@@ -59,13 +59,13 @@ def make_benchmark(
     if not isinstance(data.evaluated, info.data_class):
         raise RequestError(f"the task {info.name} needs {info.data_class.__name__}, not {type(data).__name__}")
     name = name or data.name or f"{IN_MEMORY}-{info.name}"
+    if not isinstance(name, str):
+        raise RequestError(f"the name of a benchmark is a text, not {short_repr(name)}")
     section = {info.settings_key: dict(settings or {})} if info.settings_key else {}
     if settings and not section:
         raise RequestError(f"{name}: the task {info.name} has no settings; leave settings out")
     definition = {"name": name, "version": version, "task": info.name, "metrics": dict(metrics or {}), **section}
     source = GivenInPython(name, definition)
-    if not isinstance(name, str):
-        raise RequestError(f"the name of a benchmark is a text, not {short_repr(name)}")
     check_name(source, name)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise RequestError(f"{name}: version must be a whole number of at least 1, not {short_repr(version)}")

@@ -236,7 +236,8 @@ class Session:
             compare_images(engine, data.images)
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.options.seed)
-        if note := decoding_note(engine, benchmark.name, data.images, task_info(benchmark.task).windows):
+        name_on_disk = benchmark.name if stream is None and benchmark.data is None else ""
+        if note := decoding_note(engine, name_on_disk, data.images, task_info(benchmark.task).windows):
             self.reporter.note(f"{benchmark.name}: {note}")
         seconds = time.perf_counter() - start_seconds
         record_encoded(engine.encoded)

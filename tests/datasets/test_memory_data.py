@@ -8,7 +8,15 @@ import torch
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval import ChoiceData, ClassificationData, MultilabelData, PerceptionData, RetrievalData, SegmentationData
+from cosmos_eval import (
+    ChoiceData,
+    ClassificationData,
+    MultilabelData,
+    PerceptionData,
+    RetrievalData,
+    SegmentationData,
+    make_benchmark,
+)
 from cosmos_eval.datasets import dataset_fingerprint
 from cosmos_eval.datasets.memory_images import as_image_sources
 from tests.helpers.memory_data import pixels
@@ -53,7 +61,7 @@ def test_undecoded_images_of_the_library_datasets_are_bytes_or_paths(tmp_path):
     path = tmp_path / "a.png"
     pil(1)[0].save(path)
     structs = [{"bytes": path.read_bytes(), "path": None}, {"bytes": None, "path": str(path)}, path]
-    assert len({source.digest() for source in as_image_sources(structs, names="abc")}) == 1
+    assert len({source.digest() for source in as_image_sources(structs, names=list("abc"))}) == 1
 
 
 @pytest.mark.parametrize(
@@ -117,6 +125,12 @@ def test_labels_are_indices_or_names_and_templates_any_form_of_a_definition():
         (lambda: MultilabelData.from_lists(pil(), [[0], [1]], ["a", "b"]), "got 4 images and 2 labels"),
         (lambda: MultilabelData.from_lists(pil(), [[0]] * 3 + [[5]], ["a", "b"]), r"labels\[3\] has the label 5"),
         (lambda: MultilabelData.from_lists(pil(), np.zeros(4), ["a"]), "must have 2 dimensions"),
+        (lambda: MultilabelData.from_lists(pil(), np.eye(4, 3).tolist(), ["a", "b", "c"]), r"numpy.array\(labels\)"),
+        (lambda: MultilabelData.from_lists(pil(), [[True, False]] * 4, ["a", "b"]), r"numpy.array\(labels\)"),
+        (lambda: ClassificationData.from_lists(pil(), [None, "a", "b", "a"]), "labels that are no names, such as None"),
+        (lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], names=5), "names must be a list, not 5"),
+        (lambda: RetrievalData.from_pairs(pil(), ["a"] * 4, names=5), "names must be a list, not 5"),
+        (lambda: make_benchmark(ClassificationData.from_lists(pil(), [0] * 4, ["a"], name=5)), "is a text, not 5"),
         (lambda: RetrievalData.from_pairs(pil(), ["a"] * 3), "got 4 images and 3 captions"),
         (lambda: RetrievalData.from_pairs(pil(), ["a", "b", ["c", 3], "d"]), r"captions\[2\]\[1\] must be a text"),
         (lambda: RetrievalData.from_pairs(pil(), ["a"], [(0, 1)]), "pairs has a text outside 0 to 0"),

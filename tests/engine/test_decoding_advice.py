@@ -106,3 +106,14 @@ def test_a_run_tells_it_once_for_each_benchmark(tmp_path: Path, monkeypatch: pyt
     cosmos_eval.evaluate("cosmos:toybox", names, limit=8, workers=0, device="cpu", reporter=reporter)
     told = [line for line in reporter.lines if "waited for decoding" in line]
     assert [line.partition(":")[0] for line in told] == names
+    assert all("data prepare resized toybox-" in line for line in told)
+
+
+def test_no_command_is_advised_that_cannot_read_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decoding_advice, "WAITED_SECONDS", 0.0)
+    monkeypatch.setattr(decoding_advice, "WAITED_SHARE", 0.0)
+    data = cosmos_eval.ClassificationData.from_lists(jpegs(tmp_path, 300), ["a"], name="mine")
+    reporter = Notes()
+    cosmos_eval.evaluate("cosmos:toybox", data, workers=0, device="cpu", reporter=reporter)
+    (told,) = [line for line in reporter.lines if "waited for decoding" in line]
+    assert "data prepare" not in told

@@ -12,6 +12,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPProcessor, Siglip
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from cosmos_core.errors import RequestError
+from cosmos_core.model import COSMOS
 from cosmos_eval import ClassificationData, SegmentationData, evaluate, load_model, make_benchmark
 from cosmos_eval.models.python import as_model
 from tests.helpers.tiny_hf import BUILD, save
@@ -101,6 +102,102 @@ def test_the_digest_is_of_what_the_model_is_now():
     assert digest(causal) != first
 
 
+class Doubling(torch.nn.Module):
+    """A network whose features depend on what its state dict does not have."""
+
+    def __init__(self, factor: float = 1.0, kind: str = "buffer") -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        if kind == "buffer":
+            self.register_buffer("factor", torch.tensor(factor), persistent=False)
+        elif kind == "tensor":
+            self.factor = torch.tensor(factor)
+        elif kind == "private":
+            self._factor = factor
+        else:
+            self.factors = {"image": factor}
+
+    def encode_image(self, x):
+        return x.mean((2, 3))
+
+    def encode_text(self, ids):
+        return ids[:, :3].float()
+
+
+def digest_of(model, tokenizer=TOKENIZER) -> str:
+    return as_model((model, preprocess(), tokenizer)).digest
+
+
+@pytest.mark.parametrize("kind", ["buffer", "tensor", "private", "map"])
+def test_the_digest_covers_what_the_state_dict_lacks(kind):
+    assert digest_of(Doubling(1.0, kind)) == digest_of(Doubling(1.0, kind))
+    assert digest_of(Doubling(1.0, kind)) != digest_of(Doubling(2.0, kind))
+
+
+def test_the_digest_covers_the_code():
+    def in_a_notebook(expression: str) -> torch.nn.Module:
+        cell = f"class Cell(Doubling):\n    def encode_image(self, x):\n        return {expression}\n"
+        exec(cell, names := {"Doubling": Doubling, "__name__": "__main__"})
+        return names["Cell"]()
+
+    def scaled(factor: float):
+        return lambda x: factor * x.mean((2, 3))
+
+    models = [
+        in_a_notebook("x.mean((2, 3))"),
+        in_a_notebook("x.mean((2, 3)).abs()"),
+        Doubling(),
+        Doubling(),
+        Doubling(),
+    ]
+    models[3].encode_image = scaled(2.0)
+    models[4].encode_image = scaled(3.0)
+    hooked = Doubling()
+    hooked.register_forward_hook(lambda module, given, result: 2 * result)
+    assert len({digest_of(model) for model in (*models, hooked)}) == 6
+    assert digest_of(in_a_notebook("x.mean((2, 3))")) == digest_of(models[0])
+
+
+def test_the_digest_covers_the_code_of_a_tokenizer():
+    def tokenizer(word: str):
+        return lambda texts: torch.tensor([[len(text), int(word in text)] for text in texts])
+
+    assert digest_of(Doubling(), tokenizer("zebra")) == digest_of(Doubling(), tokenizer("zebra"))
+    assert digest_of(Doubling(), tokenizer("zebra")) != digest_of(Doubling(), tokenizer("gnu"))
+
+
+def test_using_a_model_does_not_change_its_digest():
+    held = network()
+    before = digest_of(held)
+    with torch.no_grad():
+        held.encode_image(torch.rand(1, 3, 16, 16))
+        held.encode_text(TOKENIZER(TEXTS))
+    assert digest_of(held) == before
+
+
+def test_a_loaded_model_that_was_trained_is_another_model(tmp_path, data):
+    loaded = load_model("cosmos:untrained-toybox")
+    (first,) = evaluate(loaded, data, out=tmp_path)
+    with torch.no_grad():
+        for parameter in loaded.core.parameters():
+            parameter += 0.1
+    (second,) = evaluate(loaded, data, out=tmp_path)
+    assert first.model.digest != second.model.digest
+    assert len(list(tmp_path.glob("*/mine/RESULT.json"))) == 2
+
+
+class Reversed(COSMOS):
+    def encode_image(self, x):
+        return super().encode_image(x.flip(-1))
+
+
+def test_a_class_that_inherits_from_cosmos_is_not_the_model_of_its_weights():
+    core = tiny_cosmos()
+    changed = Reversed(**core.config)
+    changed.load_state_dict(core.state_dict())
+    assert as_model(changed).digest not in ("", as_model(core).digest)
+
+
 def test_results_of_a_trained_model_get_a_folder_of_their_own(tmp_path, data):
     held = network()
     evaluate((held, preprocess(), TOKENIZER), data, out=tmp_path)
@@ -171,6 +268,7 @@ def test_what_is_no_model_is_refused_with_the_form_that_works(data):
         (network(), f"without preprocess;.*{how}"),
         ((network(), preprocess()), f"with 1 further parts.*{how}"),
         ((preprocess(), network()), f"does not begin with a model; .*{how}"),
+        ((), f"does not begin with a model; .*{how}"),
         ((network(), preprocess(), preprocess()), "the tokenizer failed"),
         ((network(), preprocess(), "ViT-B-32"), "tokenizer is a str, which cannot be called"),
         ((network(), random_crop, TOKENIZER), "give the one for evaluation"),

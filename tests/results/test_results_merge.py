@@ -96,6 +96,17 @@ def test_merging_again_changes_nothing_and_more_machines_are_added(machines, tmp
     assert merge([out], out).repeated == 0  # the folder itself is read once
 
 
+def test_classes_that_a_killed_run_left_are_not_those_of_a_merged_result(machines, tmp_path):
+    out, (_, second) = tmp_path / "out", machines
+    place(out, "a", "toy")
+    left = out / f"spec-b-{'b' * 8}" / "toy" / "CLASSES.json"
+    left.parent.mkdir(parents=True)
+    left.write_text('{"of": "another measurement"}')
+    merge([second], out)
+    assert read_result(left.with_name("RESULT.json")).classes is None
+    assert not left.exists()
+
+
 def test_the_same_measurement_with_other_numbers_is_a_conflict_and_nothing_is_written(machines, tmp_path):
     place(machines[1], "a", "other", metrics={"top1": Metric(0.7500000001, 0.25, 1.0, 4)})
     before = content(machines[0])

@@ -455,6 +455,7 @@ def test_models_that_need_an_image_twice_are_refused(served, tmp_path):
     [
         ("ftp://host/x", "has a scheme from which nothing is streamed"),
         ("https:///x", "must have a host"),
+        ("https://host:99999/x", r"cannot be read as an address \(Port out of range"),
         ("https://host/x?token=1", "no query"),
         ("https://me:secret@host/x", "no query, fragment, user or password"),
         ("https://host/a/%2e%2e/b", "leads out of its folder"),

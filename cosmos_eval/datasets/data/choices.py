@@ -89,6 +89,7 @@ class ChoiceData(Data):
                 )
             flat = [image for of_item in of_items for image in of_item]
             first, index = distinct_images(flat)
+            names = None if names is None else as_list(names, "names")
             if names is not None and len(names) != len(flat):
                 raise RequestError(f"got {len(names):,} names for {len(flat):,} images; give one for each")
             kept_names = None if names is None else [names[i] for i in first]

@@ -112,7 +112,7 @@ class ClassificationData(Data):
 
         with naming(cls.__name__):
             images, labels = read_items(dataset, image_column, label_column)
-        class_names = class_names or find_class_names(dataset, label_column)
+        class_names = find_class_names(dataset, label_column) if class_names is None else class_names
         return cls.from_lists(images, labels, class_names, templates, name=name)
 
     def normalised(self) -> Self:

@@ -70,7 +70,7 @@ class MultilabelData(Data):
         Args:
             images: N images, as `memory_images.as_image_sources` accepts them.
             labels: for each image the list of its classes, as names or as indices from 0; or an array (N, C) of 1, 0
-                and -1 (undecided).
+                and -1 (undecided). Lists that look like such an array are refused.
             class_names, templates, name, names, root: as in `ClassificationData.from_lists`.
             undecided: for each image the classes for and against which it does not count.
 
@@ -87,6 +87,7 @@ class MultilabelData(Data):
             if is_table:
                 table = as_whole_numbers(labels, "labels", 2)
             else:
+                _refuse_table_in_lists(rows, len(class_list))
                 for noun, given in (("labels", rows), ("undecided", further)):
                     if len(given) != len(sources):
                         raise RequestError(f"got {len(sources):,} images and {len(given):,} {noun}; give one for each")
@@ -155,6 +156,18 @@ class MultilabelData(Data):
             image_indices = np.sort(np.flatnonzero((self.labels == PRESENT).any(1))[:n])
         return self.replaced(
             images=[self.images[i] for i in image_indices.tolist()], labels=self.labels[image_indices], fingerprint=""
+        )
+
+
+def _refuse_table_in_lists(rows: Sequence[Sequence[Any]], classes: int) -> None:
+    """Refuse lists that are rows of a table (N, C) of 1, 0 and -1: read as indices, 0 and 1 would be two classes."""
+    values = (ABSENT, PRESENT, UNDECIDED)
+    if classes < 2 or not rows or any(len(row) != classes for row in rows):
+        return
+    if all(not isinstance(entry, str) and entry in values for row in rows for entry in row):
+        raise RequestError(
+            f"labels are lists of {classes:,} values 0 and 1 for {classes:,} classes; give such a table as an array, "
+            "numpy.array(labels), or for each image the indices of its classes"
         )
 
 

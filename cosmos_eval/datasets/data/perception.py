@@ -76,6 +76,7 @@ class PerceptionData(Data):
                     f"got {len(item_images):,} images, {len(right):,} positives, {len(wrong):,} negatives and "
                     f"{len(parts):,} subsets; give one of each for each item"
                 )
+            names = None if names is None else as_list(names, "names")
             if names is not None and len(names) != len(item_images):
                 raise RequestError(f"got {len(names):,} names for {len(item_images):,} images; give one for each")
             first, item_image = distinct_images(item_images)

@@ -42,6 +42,7 @@ def _pair_each(
         for caption in as_texts([of_image] if isinstance(of_image, str) else of_image, f"captions[{i}]"):
             pairs.append((index[i], len(caption_list)))
             caption_list.append(caption)
+    names = None if names is None else as_list(names, "names")
     kept_names = [names[i] for i in first] if names is not None and len(names) == len(image_list) else None
     return [image_list[i] for i in first], kept_names, caption_list, np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
