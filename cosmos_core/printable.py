@@ -38,3 +38,8 @@ def _escape(match: re.Match[str]) -> str:
     character = match.group()
     code = ord(character)
     return SHORT_ESCAPES.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """A number with its noun: `1 image`, `1,000 images`; `nouns` where the plural is not the noun and an s."""
+    return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"

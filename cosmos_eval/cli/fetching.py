@@ -24,7 +24,7 @@ def fetch_missing(
     *,
     dry_run: bool = False,
     keep_going: bool = False,
-) -> Path | None:
+) -> tuple[Path | None, tuple[str, ...]]:
     """Fetch what benchmarks lack, for commands that then read it. Their standard output is for results.
 
     Args:
@@ -34,7 +34,7 @@ def fetch_missing(
 
     Returns:
         The data root to read from: where data were fetched to, also for a user's own definitions, which are otherwise
-        read from their own folder where none is given.
+        read from their own folder where none is given. And the benchmarks whose data the plan completes.
 
     Raises:
         RequestError: `yes` without `fetch`, nobody to ask, or something could not be fetched.
@@ -46,7 +46,7 @@ def fetch_missing(
     if not fetch:
         if yes:
             raise RequestError("--yes answers the question of --fetch; add --fetch, or leave --yes out")
-        return data_root
+        return data_root, ()
     data_root = data_root or DEFAULT_DATA_ROOT
     plan = make_fetch_plan(resolve_benchmarks(names), data_root)
     failed = fetch_planned(plan, reporter.note, reporter, ask=not yes, dry_run=dry_run)
@@ -54,7 +54,7 @@ def fetch_missing(
         raise RequestError(f"not everything was fetched: {'; '.join(failed)}; the same command goes on from here")
     for line in failed:
         reporter.note(f"not fetched: {line}")
-    return data_root
+    return data_root, plan.completed
 
 
 def fetch_planned(

@@ -55,11 +55,12 @@ def classes(
 ) -> None:
     """Print the recall of each class in percent (multi-label: average precision, segmentation: IoU), worst first."""
     if out is None:
+        from cosmos_eval.results.class_file import CLASSES
         from cosmos_eval.results.class_rows import CLASS_COLUMNS, all_rows
         from cosmos_eval.results.store import read_result
         from cosmos_eval.results.summary import find_result_file
 
-        file = find_result_file(path)
+        file = find_result_file(path, beside=CLASSES)
         print_rows(CLASS_COLUMNS, all_rows(read_result(file), file))
         return
     from cosmos_core.files import atomic_write_text

@@ -168,6 +168,7 @@ def run(
     from cosmos_eval.protocol.metric_changes import set_rerank
     from cosmos_eval.protocol.prompt_changes import replace_prompts
     from cosmos_eval.rank_environment import is_main_process, read_world_size
+    from cosmos_eval.run.fetch_advice import advise_fetching
     from cosmos_eval.run.options import RunOptions
     from cosmos_eval.run.plan import make_plan, resolve_benchmarks
     from cosmos_eval.run.result_folders import feature_cache_folder
@@ -232,20 +233,25 @@ def run(
         names = [*replace_prompts(resolve_benchmarks(names), templates, class_names)]
     if rerank is not None:
         names = [*set_rerank(resolve_benchmarks(names), rerank)]
-    data_root = fetch_missing(names, data_root, reporter, fetch, yes, dry_run=dry_run, keep_going=skip_missing)
+    data_root, fetched = fetch_missing(names, data_root, reporter, fetch, yes, dry_run=dry_run, keep_going=skip_missing)
     plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run, stream=stream, reporter=reporter)
     if dry_run:
+        lacking = [planned.benchmark for planned in plan if planned.problems and planned.benchmark.name not in fetched]
         for check in checks:
+            note = f", {check.note}" if check.note else ""
+            name = f"{check.spec} ({labels[check.spec]})" if check.spec in labels else check.spec
             for planned in plan if not check.problem else ():
-                problems = "; ".join(planned.problems)
-                streamed = f", streamed from {planned.stream.describe()}" if planned.stream else ""
-                ready = f"ready{', ' + check.note if check.note else ''}{streamed}"
-                name = f"{check.spec} ({labels[check.spec]})" if check.spec in labels else check.spec
-                print_line(f"{name} × {planned.benchmark.name}: {'missing: ' + problems if problems else ready}")
+                state = f"ready{note}" + (f", streamed from {planned.stream.describe()}" if planned.stream else "")
+                if planned.benchmark in lacking:
+                    state = f"missing: {'; '.join(planned.problems)}"
+                elif planned.problems:
+                    state = f"ready once it is fetched{note}"
+                print_line(f"{name} × {planned.benchmark.name}: {state}")
         for problem in model_problems:
             print_line(f"not loadable: {problem}")
-        is_data_missing = any(planned.problems for planned in plan) and not skip_missing
-        raise typer.Exit(2 if model_problems or is_data_missing else 0)
+        if lacking and (advice := advise_fetching(lacking, data_root)):
+            print_line(advice)
+        raise typer.Exit(2 if model_problems or (lacking and not skip_missing) else 0)
 
     from cosmos_eval.cache.feature_cache import FeatureCache
     from cosmos_eval.cli.table import print_results
@@ -271,9 +277,9 @@ def run(
             print(f"\n{times.table()}")
     cache_size = FeatureCache(options.cache).size() if options.cache is not None else 0
     if cache_size:
-        reporter.note(
-            f"Features for later runs: {cache_size / 1e6:,.1f} MB in {options.cache} (cosmos-eval cache --help)"
-        )
+        from cosmos_eval.datasets.fetch.plan_text import size_text
+
+        reporter.note(f"Features for later runs: {size_text(cache_size)} in {options.cache} (cosmos-eval cache --help)")
     if step_lines:
         from cosmos_eval.report.curves import curve_table, write_curve
 

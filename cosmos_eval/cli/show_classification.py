@@ -67,7 +67,7 @@ def classification(
         reporter=make_reporter(),
         cache=choose_cache(out, results, cache),
     )
-    print_line(f"{shown.summary}: {shown.wrong:,} of {shown.images:,} images have no true class first")
+    print_line(f"{shown.summary}: {shown.wrong:,} of {shown.images:,} images have a wrong class first")
     for kind, path in shown.files.items():
         print_line(f"{kind}: {path}")
     for line in shown.remarks:

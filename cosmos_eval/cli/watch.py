@@ -67,7 +67,7 @@ def watch(
     suite_benchmarks = [definition for name in suite or () for definition in load_suite(name)]
     reporter = make_reporter()
     names = [*suite_benchmarks, *(benchmark or ())]
-    data_root = fetch_missing(names, data_root, reporter, fetch, yes)
+    data_root, _ = fetch_missing(names, data_root, reporter, fetch, yes)
     plan = make_plan(names, data_root, reporter=reporter)
 
     from cosmos_eval.report.curves import curve_table

@@ -166,9 +166,9 @@ def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True)
     missing = missing_methods(model)
     if missing:
         raise RequestError(
-            f"evaluate() was given a {name} without {', '.join(missing)}; give a model spec such as 'cosmos:toybox', "
-            "what cosmos_eval.load_model returns, or an object with preprocess, encode_image and encode_text "
-            f"(or preprocess and score_pairs); {HOW}"
+            f"evaluate() was given an object of class {name} without {', '.join(missing)}; give a model spec such as "
+            "'cosmos:toybox', what cosmos_eval.load_model returns, or an object with preprocess, encode_image and "
+            f"encode_text (or preprocess and score_pairs); {HOW}"
         )
     if isinstance(getattr(type(model), "digest", None), cached_property):
         vars(model).pop("digest", None)  # the weights may have been changed since it was computed

@@ -123,8 +123,11 @@ def differences(first: Path, second: Path) -> tuple[list[tuple[str, ...]], int, 
     return [tuple(plain(cell) for cell in row) for row in rows], compared, different
 
 
-def find_result_file(path: Path) -> Path:
+def find_result_file(path: Path, beside: str | None = None) -> Path:
     """The RESULT.json at a path: itself, or the only one below a folder.
+
+    Args:
+        beside: a file that must lie beside it, where any result below the folder has one.
 
     Raises:
         RequestError: no result below the folder, or several.
@@ -132,6 +135,8 @@ def find_result_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     paths = list(result_paths(path))
+    if beside is not None:
+        paths = [one for one in paths if (one.parent / beside).is_file()] or paths
     if len(paths) == 1:
         return paths[0]
     if not paths:

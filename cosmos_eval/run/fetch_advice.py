@@ -22,11 +22,10 @@ def advise_fetching(benchmarks: Sequence[Benchmark], data_root: Path | None) -> 
         plan = make_fetch_plan(benchmarks, root)
     except (RequestError, OSError):  # an unreadable folder, of which the message speaks already
         return ""
-    busy = {name for planned in plan.fetched for name in planned.benchmarks}
     by_hand = {name for one in plan.by_hand for name in one.benchmarks}
     where = "" if data_root is None else f" --data-root {shlex.quote(str(data_root))}"
     parts = []
-    if complete := [_argument(benchmark) for benchmark in benchmarks if benchmark.name in busy - by_hand]:
+    if complete := [_argument(benchmark) for benchmark in benchmarks if benchmark.name in plan.completed]:
         parts.append(f"fetch with `cosmos-eval data fetch {' '.join(complete)}{where}`")
     if steps := [_argument(benchmark) for benchmark in benchmarks if benchmark.name in by_hand]:
         parts.append(f"steps for a person: `cosmos-eval data fetch {' '.join(steps)} --dry-run{where}`")

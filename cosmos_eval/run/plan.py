@@ -114,7 +114,8 @@ def make_plan(
             streamed = [planned.benchmark.name for planned in plan if planned.stream]
             others = f"of those asked for, {', '.join(streamed)} can be; " if streamed else ""
             advice = f"{others}for the rest leave --stream out and add --fetch" + (f" ({advice})" if advice else "")
-        raise RequestError("; ".join([*problems, *([advice] if advice else []), f"or run the rest with {skip_option}"]))
+        rest = [f"or run the rest with {skip_option}"] if any(not planned.problems for planned in plan) else []
+        raise RequestError("; ".join([*problems, *([advice] if advice else []), *rest]))
     return plan
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 
 if TYPE_CHECKING:
     from cosmos_core.config import TrainConfig
@@ -186,10 +187,6 @@ def refuse_without_data(config: "TrainConfig") -> None:
     """RequestError where a run has no data."""
     if not config.data:
         raise RequestError(missing_data(config))
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def gib(size: float) -> str:

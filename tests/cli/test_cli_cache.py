@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_eval.cli.main import run_command
+from cosmos_eval.datasets.fetch.plan_text import size_text
 from tests.helpers.worlds import captions_world, classes_world
 
 COLOURS = "python:tests.helpers.tiny_models:Colours"
@@ -43,7 +44,7 @@ def test_a_run_keeps_its_embeddings_and_the_list_shows_them(root, tmp_path, said
     for model in (COLOURS, CONSTANT):
         assert run(root, out, model=model) == 0
     size = sum(path.stat().st_size for path in (out / ".embeddings").glob("*/*-*"))
-    assert f"Features for later runs: {size / 1e6:,.1f} MB in {out / '.embeddings'} " in capsys.readouterr().err
+    assert f"Features for later runs: {size_text(size)} in {out / '.embeddings'} " in capsys.readouterr().err
     code, text = said("list", "--cache", str(out))
     assert code == 0
     assert text.splitlines()[-1] == f"{size / 1e6:,.1f} MB in {out / '.embeddings'}"

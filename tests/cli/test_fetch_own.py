@@ -71,8 +71,16 @@ def test_run_fetch_leads_from_a_hub_dataset_to_a_table_without_a_data_root(
 ):
     monkeypatch.chdir(tmp_path)
     command = ["run", "--model", COLOURS, "--benchmark", str(hub_pets), "--out", "out"]
+    assert run_command([*command, "--dry-run"]) == 2
+    assert "fetch with `cosmos-eval data fetch " in (printed := capsys.readouterr().out)
+    assert "pets: missing: " in printed
+    assert run_command([*command, "--fetch", "--dry-run"]) == 0
+    assert "pets: ready once it is fetched" in (printed := capsys.readouterr().out)
+    assert "missing: " not in printed
     assert run_command(command) == 2
-    advised = capsys.readouterr().err.split("fetch with `")[1].split("`")[0]
+    error = capsys.readouterr().err
+    advised = error.split("fetch with `")[1].split("`")[0]
+    assert "--skip-missing" not in error  # there is no rest to run
     assert run_command([*command, "--fetch", "--yes"]) == 0
     assert "pets" in capsys.readouterr().out
     (part,) = read_result(next(Path("out").rglob("RESULT.json"))).environment.fetched.values()

@@ -123,7 +123,7 @@ def test_candidates_without_images_are_a_problem_unless_allowed_and_then_counted
 
 def test_a_class_folder_that_is_empty_is_a_problem_unless_allowed(tmp_path: Path):
     (tmp_path / "im" / "empty").mkdir(parents=True)
-    with pytest.raises(RequestError, match=r"1 classes without an image: empty; .* candidates_without_images: allow"):
+    with pytest.raises(RequestError, match=r"1 class without an image: empty; .* candidates_without_images: allow"):
         read(tmp_path, ["cat"], "dataset")
     assert read(tmp_path, ["cat"], "dataset", **ALLOW).remarks == ("1 of 2 classes has no image: empty",)
 

@@ -110,7 +110,7 @@ def test_a_class_may_have_prompts_of_its_own(tmp_path: Path):
 def test_an_empty_class_is_named(tmp_path: Path):
     pets(tmp_path)
     (tmp_path / "pets/fish").mkdir()
-    assert "1 classes without an image: fish" in refusal(tmp_path, FOLDER)
+    assert "1 class without an image: fish" in refusal(tmp_path, FOLDER)
 
 
 def test_half_a_dataset_is_refused_with_its_count(tmp_path: Path):

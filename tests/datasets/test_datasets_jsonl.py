@@ -200,9 +200,7 @@ def test_an_invalid_label_is_named(tmp_path: Path, line: str, message: str):
 
 def test_a_class_without_images_and_an_index_without_names_are_refused(tmp_path: Path):
     write(tmp_path, '{"image": "a.jpg", "label": 0}')
-    assert "1 classes without an image: dog" in refusal(
-        tmp_path, "classification", {**A, "class_names": ["cat", "dog"]}
-    )
+    assert "1 class without an image: dog" in refusal(tmp_path, "classification", {**A, "class_names": ["cat", "dog"]})
     assert "needs prompts.class_names" in refusal(tmp_path, "classification", A)
 
 

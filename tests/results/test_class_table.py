@@ -206,6 +206,8 @@ def test_classes_are_printed_from_the_worst_and_exported(run_folder, tmp_path, c
     assert run_command(["results", "classes", str(path)]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [name for name, *_ in rows] == [entry.name for entry in read_result(path).classes.from_worst()]
+    assert run_command(["results", "classes", str(run_folder)]) == 0  # the other result below it has no classes
+    assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == rows
     out = tmp_path / "classes.csv"
     assert run_command(["results", "classes", str(run_folder), "--out", str(out)]) == 0
     assert f"{out}: 3 classes of 1 of 2 results" in capsys.readouterr().out

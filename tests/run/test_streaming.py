@@ -512,6 +512,8 @@ def test_a_benchmark_of_the_table_is_streamed_and_a_fetched_one_is_read_from_dis
 
 
 def test_stream_refuses_what_is_not_in_shards_and_says_what_is(internet, tmp_path, capsys):
+    assert run_command([*stream_command(internet, tmp_path, "tiny-sst2"), "--dry-run"]) == 2
+    assert "fetch with `cosmos-eval data fetch " in capsys.readouterr().out
     assert run_command(stream_command(internet, tmp_path, "tiny-sst2", "tiny-wds")) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cosmos-eval: ")]
     assert "tiny-sst2 cannot be streamed: only WebDataset shards can (reader: wds)" in line

@@ -167,7 +167,7 @@ def test_unusable_data_are_refused_before_any_compute(data, line):
 
 
 def test_distractors_are_a_remark():
-    assert DATA.observations() == ["candidates only: 1 images without a caption, 1 texts without an image"]
+    assert DATA.observations() == ["candidates only: 1 image without a caption, 1 text without an image"]
     assert make_data(1, 1, [(0, 0)]).observations() == []
 
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from cosmos_core.errors import RequestError, naming
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data, spread_indices
 from cosmos_eval.datasets.data.class_prompts import find_broken_class_prompts, hash_class_prompts
@@ -148,9 +149,9 @@ class ClassificationData(Data):
             empty = self._empty_classes()
             if empty:
                 problems.append(
-                    f"has {len(empty):,} classes without an image: {format_names(empty)}; if they are only "
-                    "candidates, write "
-                    "candidates_without_images: allow in dataset (in Python: empty_classes_allowed=True)"
+                    f"has {plural(len(empty), 'class', 'classes')} without an image: {format_names(empty)}; leave them "
+                    "out, or, if they are only candidates, write candidates_without_images: allow in dataset of a "
+                    "definition (in Python: empty_classes_allowed=True)"
                 )
         per_class = self.templates and not isinstance(self.templates[0], str)
         if per_class and len(self.templates) != classes:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from cosmos_core.errors import RequestError, naming
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import find_broken_texts, format_names
 from cosmos_eval.datasets.data.base import Data, new_indices, spread_indices
 from cosmos_eval.datasets.fingerprint import ContentHash
@@ -212,7 +213,8 @@ class RetrievalData(Data):
         texts = int((self.image_of_text == NO_IMAGE).sum())
         if images or texts:
             observations.append(
-                f"candidates only: {images:,} images without a caption, {texts:,} texts without an image"
+                f"candidates only: {plural(images, 'image')} without a caption, "
+                f"{plural(texts, 'text')} without an image"
             )
         return observations
 

@@ -100,6 +100,12 @@ class FetchPlan:
         return tuple(name for name in self.benchmarks if name in names)
 
     @property
+    def completed(self) -> tuple[str, ...]:
+        """Benchmarks that lack something and whose data are complete after fetching."""
+        lacking = {name for planned in self.fetched for name in planned.benchmarks} - {*self.incomplete}
+        return tuple(name for name in self.benchmarks if name in lacking)
+
+    @property
     def download(self) -> Amount:
         """Bytes over the network; an archive that holds several artifacts counts once."""
         archives = {one.artifact.landing(one.first): one for one in self.fetched if one.is_unpacked}

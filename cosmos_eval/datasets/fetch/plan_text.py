@@ -30,7 +30,7 @@ def describe_plan(plan: FetchPlan) -> list[str]:
     if plan.by_hand:
         lines.append("once that is done, give the same command again: it does what is left and checks the data")
     for name, needs in plan.without_source:
-        lines.append(f"{name}: no source is known{f'; it needs: {needs}' if needs else ''}")
+        lines.append(f"{name}: nothing to fetch, since no source is known{f'; it needs: {needs}' if needs else ''}")
     for name, instead in plan.instead:
         lines.append(f"note on {name}: consider {instead}")
     if not (plan.fetched or plan.by_hand or plan.without_source):

@@ -200,7 +200,7 @@ def test_a_benchmark_that_the_table_does_not_know_is_told_with_its_note(tmp_path
     definition.write_text("base: cifar10\nname: mine\nversion: 1\ndataset: {path: disk, needs: ask Ann for the disk}\n")
     made = make_fetch_plan([load_benchmark(definition)], tmp_path)
     assert made.incomplete == ("mine",)
-    assert describe_plan(made) == ["mine: no source is known; it needs: ask Ann for the disk"]
+    assert describe_plan(made) == ["mine: nothing to fetch, since no source is known; it needs: ask Ann for the disk"]
 
 
 def test_the_text_tells_what_is_not_sure(tmp_path):
