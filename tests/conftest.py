@@ -6,11 +6,18 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 # Two threads, or one for each of several workers: figures are bit-identical for one number of threads only.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+
+# A busy machine is no failure, and a run of the same code gives the same verdict; new examples are drawn with
+# `--hypothesis-profile explore`.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 SHARED = Path(os.environ.get("COSMOS_SHARED_DIR", Path(__file__).resolve().parents[2] / "shared"))
 
