@@ -320,9 +320,15 @@ def test_evaluate_takes_the_object_that_the_factory_returns(module, tmp_path):
     [
         (lambda build: type(build()), "the class Colours, not a model; call it"),
         (lambda build: build, "the function build, not a model; call it"),
-        (lambda build: torch.nn.Linear(2, 2), "a Linear without preprocess, encode_image, encode_text"),
-        (lambda build: 3, "a int without preprocess, encode_image, encode_text; give a model spec such as"),
-        (lambda build: None, "a NoneType without preprocess"),
+        (
+            lambda build: torch.nn.Linear(2, 2),
+            "an object of class Linear without preprocess, encode_image, encode_text",
+        ),
+        (
+            lambda build: 3,
+            "an object of class int without preprocess, encode_image, encode_text; give a model spec such as",
+        ),
+        (lambda build: None, "an object of class NoneType without preprocess"),
     ],
 )
 def test_evaluate_refuses_what_is_not_a_model(module, tmp_path, make, reason):
