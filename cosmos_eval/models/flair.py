@@ -60,7 +60,7 @@ class FlairModel(ShortRepr):
 
     def facts(self) -> dict[str, Any]:
         """What `show model` prints beyond `describe()`."""
-        return scale_and_bias(self.network)
+        return {**scale_and_bias(self.network), "embedding_width": len(self.network.visual_proj.ln_q.weight)}
 
     @cached_property
     def digest(self) -> str:

@@ -19,7 +19,7 @@ from cosmos_eval.models.built_in_kinds import HF_OPTIONS
 from cosmos_eval.models.hf import HfModel, QueryModel
 from cosmos_eval.models.hf_families import Family, class_name, family_of
 from cosmos_eval.models.hf_files import check_folder, check_weights, has_all_files
-from cosmos_eval.models.hf_matching import ITM, matching_class
+from cosmos_eval.models.hf_matching import ITM, check_scorer, matching_class
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, make_preprocess
 from cosmos_eval.models.hf_remote import (
     CODE_REVISION,
@@ -166,6 +166,7 @@ def _check_local(spec: ModelSpec, folder: Path) -> None:
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(folder, **options)
+            check_scorer(spec, config)
             load_tokenizer(str(folder), family_of(config, spec.text), config, spec.text, options)
     except RequestError:
         raise
@@ -185,6 +186,7 @@ def _check_on_hub(spec: ModelSpec) -> None:
             f"{spec.text}: not readable from the cache, and the hub cannot be reached for it: {format_error(error)}"
         ) from error
     family_of(config, spec.text, remote_advice(vars(config)))
+    check_scorer(spec, config)
 
 
 @contextmanager

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import one_line
 from cosmos_eval.models.base import as_dense_float
+from cosmos_eval.models.spec import ModelSpec
 
 ITM = "itm"
 """`hf:...?scorer=itm`"""
@@ -76,11 +78,21 @@ def matching_head(network: Any, spec: str) -> MatchingHead:
     """The head of a network; RequestError if it has none."""
     head = HEADS.get(type(network).__name__)
     if head is None:
-        raise RequestError(
-            f"{spec}: a {type(network).__name__} has no image-text matching head; ?scorer=itm is for "
-            f"{' and '.join(HEADS)}, other models are scored by their embeddings (leave it out)"
-        )
+        raise no_head_error(spec, type(network).__name__)
     return head
+
+
+def check_scorer(spec: ModelSpec, config: Any) -> None:
+    """RequestError if a spec asks for the matching head, and no class with one reads a configuration's weights."""
+    if spec.options.get("scorer") == ITM and not set(config.architectures or ()) & HEADS.keys():
+        raise no_head_error(spec.text, ", ".join(map(str, config.architectures or ())) or "model of this configuration")
+
+
+def no_head_error(spec: str, network: str) -> RequestError:
+    return RequestError(
+        f"{spec}: a {one_line(network, 100)} has no image-text matching head; ?scorer=itm is for "
+        f"{' and '.join(HEADS)}, other models are scored by their embeddings (leave it out)"
+    )
 
 
 def matching_class(adapter: type) -> type:

@@ -13,7 +13,7 @@ from cosmos_eval.tasks.retrieval.measure import run
 from tests.helpers.scoring_models import Cosines
 from tests.helpers.stand_ins import random_images
 
-MOST_BYTES = 500 * 10**6
+MOST_BYTES = 300 * 10**6
 
 
 class Narrow(Cosines):
@@ -29,7 +29,7 @@ class Narrow(Cosines):
 
 
 @pytest.mark.slow
-def test_1000_images_with_5000_texts_rerank_100_candidates_within_500_megabytes():
+def test_1000_images_with_5000_texts_rerank_100_candidates_within_300_megabytes():
     texts = [str(j) for j in range(5000)]
     data = RetrievalData(random_images(1000), texts, np.arange(5000) // 5)
     definition = Benchmark(name="large", version=1, task="retrieval", dataset={}, metrics={"k": [1, 5], "rerank": 100})

@@ -14,6 +14,7 @@ from cosmos_eval.models.flair import with_one, without_one
 from cosmos_eval.models.flair_network import FLAIR
 from cosmos_eval.models.preflight import check_model
 from cosmos_eval.models.spec import slug
+from cosmos_eval.show.model import describe_model
 from tests.helpers.stand_ins import random_images
 from tests.oracles import flair as oracle
 
@@ -102,6 +103,9 @@ def test_the_scorer_is_part_of_identity_and_record(checkpoint, model):
     assert clip.digest != model.digest
     assert (clip.describe()["scorer"], model.describe()["scorer"]) == ("clip", "text-conditioned")
     assert model.describe()["arch"] == "FLAIR 1x64/8"
+    lines = describe_model(model).lines()
+    assert any(line.split() == ["embedding", "width", "32"] for line in lines)
+    assert any("its own similarity of features" in line for line in lines)
     assert slug(f"flair:{checkpoint}?scorer=clip") != slug(f"flair:{checkpoint}")
 
 
