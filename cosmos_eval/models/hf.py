@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from cosmos_core.dense import patch_features, require_supported_tower, supported_attentions
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import ShortRepr, as_features, format_error, no_patches_error, scale_and_bias
+from cosmos_eval.models.base import ShortRepr, as_features, as_patches, format_error, scale_and_bias
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, tokenizer_identity
 from cosmos_eval.models.hf_files import check_folder, check_weights, has_all_files, require_supported_family
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, check_processor
@@ -72,12 +73,20 @@ class HfModel(ShortRepr):
         features = pooled_features(self.network.get_text_features(**inputs))
         return as_features(features, len(texts), f"{self.spec}: encode_text")
 
-    def check_patches(self) -> NoReturn:
-        """Always raises RequestError: patch features are not read from these models."""
-        raise no_patches_error(self.spec, "of transformers' models only the pooled features are read")
-
+    @torch.no_grad()
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
         self.check_patches()
+        patches = patch_features(self.network, x.to(self.device), attention)
+        return as_patches(patches, len(x), f"{self.spec}: encode_patches")
+
+    def check_patches(self) -> None:
+        """RequestError if the image tower is of a kind without patch features."""
+        require_supported_tower(self.network, self.spec)
+
+    @property
+    def attentions(self) -> tuple[str, ...]:
+        """Attention variants of `encode_patches`; none if the image tower has no patch features."""
+        return supported_attentions(self.network)
 
     def tokenize(self, texts: list[str]) -> Tensor:
         """B texts -> (B, L) ids."""
