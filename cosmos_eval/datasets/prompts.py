@@ -20,7 +20,12 @@ TEMPLATE_FILE = "en_zeroshot_classification_templates.json"
 FROM_DATASET = "dataset"
 DEFAULT_TEMPLATES = ["a photo of a {c}."]
 """Used where data come without a definition and have none: CLIP's paper's template for sets of everyday objects."""
-NAMED_TEMPLATES = ("openai-80", "simple-7", FROM_DATASET, "clip-benchmark:NAME")
+NAMED_TEMPLATES = ("openai-80", "simple-7", "maskclip-85", FROM_DATASET, "clip-benchmark:NAME")
+SCENE_TEMPLATES = tuple(
+    f"{start} {{c}} in the scene."
+    for start in ("there is a", "there is the", "this is a", "this is the", "this is one")
+)
+"""With `openai-80`, the templates of MaskCLIP (Zhou et al., ECCV 2022)."""
 NAMED_CLASSES = ("imagenet1k", FROM_DATASET, "clip-benchmark:NAME")
 
 
@@ -153,6 +158,8 @@ def _templates(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[str]
     if isinstance(value, str):
         if value == FROM_DATASET:
             return None
+        if value == "maskclip-85":
+            return (*_templates("openai-80", folder, refuse), *SCENE_TEMPLATES)
         if value in ("openai-80", "simple-7"):
             prompts = _open_clip_prompts()
             functions = prompts.OPENAI_IMAGENET_TEMPLATES if value == "openai-80" else prompts.SIMPLE_IMAGENET_TEMPLATES

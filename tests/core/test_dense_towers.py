@@ -144,7 +144,7 @@ def test_an_unfused_attention_gives_the_same():
 FEATURE_MAPS: dict[str, tuple[str, str, str | None, int, dict[str, Any]]] = {
     "ConvNeXt": ("test_convnext", "", "linear", 160, {}),
     "ConvNeXt, MLP": ("test_convnext", "", "mlp", 160, {}),
-    "FastViT": ("fastvit_t8", "avg", None, 64, {"layers": (1, 1, 1, 1), "embed_dims": (8, 16, 24, 32)}),
+    "FastViT": ("fastvit_t8", "avg", None, 64, {"layers": (1, 1, 1, 1), "embed_dims": (8, 16, 32, 64)}),
 }
 
 
