@@ -264,7 +264,7 @@ def _as_open_clip(network: Any) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("size", [(32, 32), (32, 56), (43, 30)])
 def test_the_same_siglip_gives_equal_features_through_transformers_and_timm(size: tuple[int, int]):
     network = transformers_network("siglip")
-    options = SMALL | {"num_heads": 3, "mlp_ratio": 32 / 24}
+    options = SMALL | {"num_heads": 3, "mlp_ratio": 32 / 24, "act_layer": "gelu_tanh"}
     visual = timm_tower("vit_base_patch16_siglip_224", "map", "none", 32, **options)
     visual.trunk.load_state_dict(_as_timm(network.vision_model))
     for attention in ATTENTIONS:
