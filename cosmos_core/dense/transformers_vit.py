@@ -15,7 +15,14 @@ from cosmos_core.dense.tower import UnsupportedTower, crop_to_patches
 from cosmos_core.dense.variants import ATTENTIONS, run_block
 from cosmos_core.positions import run_time_positions
 
-_LAYER_PARTS = ("layer_norm1", "self_attn", "layer_norm2", "mlp")
+_TOWER_PARTS = (
+    "embeddings.patch_embedding",
+    "embeddings.position_embedding.weight",
+    "encoder.layers",
+    "post_layernorm",
+)
+_CLASS_TOKEN_PARTS = ("embeddings.class_embedding", "pre_layrnorm")
+_LAYER_PARTS = ("layer_norm1", "self_attn.q_proj", "self_attn.out_proj", "layer_norm2", "mlp")
 _POOLER_PARTS = ("probe", "attention", "layernorm", "mlp")
 
 
@@ -34,24 +41,24 @@ class TransformersViT:
     def __init__(self, network: Any) -> None:
         family = network.config.model_type
         tower = getattr(network, "vision_model", None)
-        parts = ("embeddings.patch_embedding", "embeddings.position_embedding", "encoder.layers", "post_layernorm")
         layers = getattr(getattr(tower, "encoder", None), "layers", ())
-        if tower is None or not all(_has(tower, part) for part in parts) or not len(layers):
+        if tower is None or not all(_has(tower, part) for part in _TOWER_PARTS) or not len(layers):
             raise UnsupportedTower(f"the image tower of {family} has other parts than CLIP's and SigLIP's")
         embeddings = tower.embeddings
         last = layers[-1]
         if not all(_has(last, part) for part in _LAYER_PARTS) or not isinstance(embeddings.patch_embedding, nn.Conv2d):
             raise UnsupportedTower(f"the blocks of {family}'s image tower have other parts than CLIP's and SigLIP's")
-        if last.self_attn.config._attn_implementation != "sdpa":
-            raise UnsupportedTower("its attention was set to another implementation than transformers' sdpa")
+        implementation = getattr(getattr(last.self_attn, "config", None), "_attn_implementation", "another")
+        if implementation != "sdpa":
+            raise UnsupportedTower(f"its attention is {implementation}, not transformers' sdpa")
         self.tower = tower
-        self.has_class_token = _has(embeddings, "class_embedding")
+        self.has_class_token = all(_has(tower, part) for part in _CLASS_TOKEN_PARTS)
         self.pooler = getattr(tower, "head", None)
-        if self.has_class_token == (self.pooler is not None):
-            raise UnsupportedTower(f"{family}'s image tower pools neither as CLIP's nor as SigLIP's")
-        if self.pooler is not None and not all(_has(self.pooler, part) for part in _POOLER_PARTS):
-            raise UnsupportedTower(f"{family}'s image tower pools in another way than SigLIP's")
         self.projection = getattr(network, "visual_projection", None)
+        is_clip = self.has_class_token and self.pooler is None and self.projection is not None
+        is_siglip = self.projection is None and not _has(embeddings, "class_embedding") and _has(tower, "head")
+        if not is_clip and not (is_siglip and all(_has(self.pooler, part) for part in _POOLER_PARTS)):
+            raise UnsupportedTower(f"{family}'s image tower pools neither as CLIP's nor as SigLIP's")
         self.patch: tuple[int, int] = tuple(embeddings.patch_embedding.kernel_size)
         self.attentions = ATTENTIONS
 
@@ -90,7 +97,7 @@ class TransformersViT:
         hidden = torch.cat([class_token, hidden], dim=1)
         is_native = square and grid == (side, side)
         hidden = hidden + run_time_positions(positions, (side, side), grid, is_native)
-        return self.tower.pre_layrnorm(hidden) if hasattr(self.tower, "pre_layrnorm") else hidden
+        return self.tower.pre_layrnorm(hidden)
 
 
 def _pooled_alone(pooler: Any, tokens: Tensor) -> Tensor:
