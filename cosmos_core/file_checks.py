@@ -4,6 +4,7 @@
 report a damaged file, although the user does not have the file at all.
 """
 
+import os
 from pathlib import Path
 
 from cosmos_core.errors import RequestError
@@ -24,6 +25,16 @@ def user_path(text: Path | str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise RequestError(f"{printable(text)}: {error}; write the path without ~") from error
+
+
+def is_file(path: Path) -> bool:
+    """As `Path.is_file`, which raises for a name that no file system can hold; nothing has such a name."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """As `Path.is_dir`, which raises for a name that no file system can hold; nothing has such a name."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def require_file(path: Path, what: str, advice: str = "") -> bytes:

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 
 COSMOS = "COSMOS"
 OPEN_CLIP = "open_clip"
+FLAIR = "FLAIR's names"
 ADAPTER = "write a python: adapter for it"
 
 LIBRARIES: tuple[tuple[str, str, str], ...] = (
     # pattern of a name, library, advice
     (r"\.lora_[AB]\.|^base_model\.model\.", "peft's names (LoRA weights)", "merge them into the model first"),
     (r"attn_cross_pool\.", COSMOS, "use cosmos:FILE"),
-    (r"^(image_post|text_post|visual_proj)\.", "FLAIR's names", f"no spec reads them: {ADAPTER}"),
+    (r"^(image_post|text_post|visual_proj)\.", FLAIR, "use flair:FILE"),
     (
         r"(^|\.)(text_model\.(embeddings|encoder)|vision_model\.(embeddings|encoder))\.",
         "transformers' names",
@@ -58,7 +59,7 @@ def library_of(keys: Iterable[str]) -> tuple[str, str]:
 
 
 def explain_other_library(keys: Iterable[str], wanted: str) -> str:
-    """Why weights are not of the library `wanted` (COSMOS or OPEN_CLIP), as words after the file's name.
+    """Why weights are not of the library `wanted` (COSMOS, OPEN_CLIP or FLAIR), as words after the file's name.
 
     Empty if they are, or if the library is unknown.
     """

@@ -23,6 +23,7 @@ TABLE_FORMATS = ("md", "csv", "tex", "html", "json", "clip-benchmark", "model-in
 REPRODUCE_FORMATS = ("md", "json")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+CODES = ("int8", "binary")
 Complete = Callable[..., list[str]]
 """`incomplete`, the beginning of a word -> the words that begin with it; may also take the parser's `typer.Context`."""
 
@@ -41,7 +42,7 @@ def answer_shell(app: typer.Typer) -> int:
             code = end.code if isinstance(end.code, int) else 0
         except Exception:  # of a line that is no command yet, such as an option with a wrong value
             code = 1
-    for line in answer.getvalue().splitlines():
+    for line in answer.getvalue().rstrip("\n").splitlines():  # no line where nothing fits: the shell then offers files
         if line[split_off:] or not split_off:
             print(line[split_off:])
     return code
@@ -186,6 +187,7 @@ OF_EVERY_COMMAND: dict[str, Complete] = {
     "--class-names": names(_class_names),
     "--device": names(_words(DEVICES)),
     "--precision": names(_words(PRECISIONS)),
+    "--quantize": names(_words(CODES)),
     "--decoder": names(_words(("pil", "torchvision", "draft"))),
     "--network": names(_words(("teacher", "student", "both"))),
     "--reference": names(_words(("paper",))),
@@ -193,7 +195,8 @@ OF_EVERY_COMMAND: dict[str, Complete] = {
 """Option -> how it is completed, wherever it occurs."""
 OF_COMMAND: dict[tuple[str, str], Complete] = {
     ("check", "NAMES"): BENCHMARK_OR_SUITE,
-    ("fetch", "NAMES"): names(_benchmarks_and_suites),
+    ("fetch", "NAMES"): BENCHMARK_OR_SUITE,
+    ("model", "SPEC"): names(_models),
     ("fetch", "--source"): complete_source,
     ("fetch", "--accept-terms"): names(_benchmarks),
     ("prepare", "NAME"): names(_prepared),

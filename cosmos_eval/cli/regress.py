@@ -31,6 +31,10 @@ def regress(
     allow_precision: Annotated[
         bool, typer.Option("--allow-precision", help="Compare results of different precisions.")
     ] = False,
+    allow_transforms: Annotated[
+        bool,
+        typer.Option("--allow-transforms", help="Compare transformed embeddings (run --quantize, ...) with others."),
+    ] = False,
     allow_unchecked: AllowUnchecked = False,
     markdown: Annotated[
         Path | None,
@@ -66,6 +70,7 @@ def regress(
         seed=seed,
         resamples=resamples,
         allow_precision=allow_precision,
+        allow_transforms=allow_transforms,
     )
     before, after = read_model(baseline), read_model(candidate)
     refuse_unchecked([result for _, result in (*before.values(), *after.values())], allow_unchecked)

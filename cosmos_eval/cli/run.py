@@ -56,6 +56,13 @@ def run(
         str,
         typer.Option(help="Class names of all classification benchmarks: a named set, or a .txt or .json file."),
     ] = "",
+    rerank: Annotated[
+        int | None,
+        typer.Option(
+            help="Retrieval by a model with embeddings and pair scores: the k best candidates of a query by "
+            "embeddings are scored as pairs. Enters the fingerprint, like metrics.rerank of a definition."
+        ),
+    ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
@@ -81,6 +88,29 @@ def run(
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Measure on this many images only; such results are marked and never ranked."),
+    ] = None,
+    truncate_dim: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Keep the first dimensions of embeddings only (Matryoshka). This and the next three are made of "
+            "cached embeddings, are recorded, and have columns of their own in tables.",
+        ),
+    ] = None,
+    center: Annotated[
+        bool, typer.Option("--center", help="Subtract the mean embedding of images, and that of texts.")
+    ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option(help="int8 or binary codes of embeddings, as sentence-transformers makes them."),
+    ] = None,
+    dual_softmax: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=300.0,
+            help="Retrieval: multiply scores with the softmax over all queries; its scale, such as 100.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
     overwrite: Annotated[
@@ -133,6 +163,7 @@ def run(
     from cosmos_eval.models.preflight import check_models
     from cosmos_eval.profiling import Profile
     from cosmos_eval.protocol.benchmark import Benchmark, load_suite
+    from cosmos_eval.protocol.metric_changes import set_rerank
     from cosmos_eval.protocol.prompt_changes import replace_prompts
     from cosmos_eval.rank_environment import is_main_process, read_world_size
     from cosmos_eval.run.options import RunOptions
@@ -175,6 +206,10 @@ def run(
         decoder=decoder,
         resized=resized,
         limit=limit,
+        truncate_dim=truncate_dim,
+        center=center,
+        quantize=quantize,
+        dual_softmax=dual_softmax,
         seed=seed,
         overwrite=overwrite,
         cache=feature_cache_folder(cache or not no_cache, out),
@@ -193,6 +228,8 @@ def run(
     names: list[str | Path | Benchmark] = [*suite_benchmarks, *(benchmark or ())]
     if templates or class_names:
         names = [*replace_prompts(resolve_benchmarks(names), templates, class_names)]
+    if rerank is not None:
+        names = [*set_rerank(resolve_benchmarks(names), rerank)]
     data_root = fetch_missing(names, data_root, reporter, fetch, yes, dry_run=dry_run, keep_going=skip_missing)
     plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run, stream=stream, reporter=reporter)
     if dry_run:

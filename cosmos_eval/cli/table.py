@@ -34,7 +34,8 @@ def print_results(results: "Sequence[Result]", out: Path) -> None:
     for line in summary_lines([result for result in results if result.limit is not None]):
         print_line(line)
     model = results[0].model
-    first = out / folder_of_model(model.spec, model.digest) / results[0].benchmark.name
+    benchmark_folder = f"{results[0].benchmark.name}{results[0].transforms.folder_suffix}"
+    first = out / folder_of_model(model.spec, model.digest) / benchmark_folder
     folder = quoted(out)
     print_line(f"Results are in {out}.")
     if whole:

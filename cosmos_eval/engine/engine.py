@@ -46,6 +46,8 @@ from cosmos_eval.engine.worker_count import AUTO, Workers
 from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
+from cosmos_eval.protocol.feature_transforms import NONE as NO_TRANSFORMS
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 
 
 class TaskEngine(Protocol):
@@ -137,6 +139,8 @@ class Engine:
         """How many images, texts and pairs of the benchmark passed the model; windows are not counted."""
         self.text_counts = TextCounts()
         """How many texts of the benchmark were read, and how many of them were truncated."""
+        self.transforms = NO_TRANSFORMS
+        """What is done to the embeddings of the benchmark after the fact."""
         self.model_cache: ModelCache | None = None
         """The part of the feature cache for this model."""
         if cache is not None and model.digest and not is_precomputed:
@@ -146,13 +150,34 @@ class Engine:
         self.cached_texts = CachedFeatures("texts", self.model_cache, self.device)
         self.cached_pair_scores = CachedFeatures("pairs", self.model_cache)
 
-    def start_benchmark(self, benchmark: str) -> None:
-        """Start a benchmark: reset everything that is counted for each benchmark."""
-        self.benchmark = benchmark
+    def start_benchmark(self, benchmark: str, transforms: FeatureTransforms = NO_TRANSFORMS) -> None:
+        """Start a benchmark: reset everything that is counted for each benchmark.
+
+        Args:
+            transforms: what `score` does to embeddings. Features in the cache, in memory, and those that
+                `image_features` and `text_features` return, stay as the model made them.
+
+        Raises:
+            RequestError: embeddings are to be transformed, and the model does not score by their dot product.
+        """
+        self._require_transformable(transforms)
+        self.benchmark, self.transforms = benchmark, transforms
         self.encoded = dict.fromkeys(self.encoded, 0)
         self.decoder_differences = None
         self.text_counts = TextCounts()
         self.workers.start_benchmark()
+
+    def _require_transformable(self, transforms: FeatureTransforms) -> None:
+        reason = ""
+        if is_pair_scorer(self.model):
+            reason = "scores pairs of an image and a text"
+        elif has_similarity(self.model):
+            reason = "scores by a similarity of its own"
+        if transforms and reason:
+            raise RequestError(
+                f"{self.model.spec} {reason}, not by the dot product of two embeddings: there is nothing to transform; "
+                f"run it without {transforms.arguments}"
+            )
 
     def use_batch_size(self, size: int) -> None:
         """Set another batch size. Ranks that found different sizes by `auto` agree on one this way."""
@@ -267,7 +292,7 @@ class Engine:
         """Return the scores of N images and M texts, to be read in blocks (`cosmos_eval.engine.scores`).
 
         A score is what the model's `score_pairs` returns if it has that, else what its `similarity` returns if it has
-        that, else the dot product of unit embeddings.
+        that, else the dot product of unit embeddings, after the transforms of the benchmark.
 
         Args:
             rerank: for a model that has both features and `score_pairs`: the number of best candidates of each query,

@@ -24,7 +24,7 @@ from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.tiles import not_finite
 from cosmos_eval.engine.unit_features import image_name, text_name
-from cosmos_eval.models.base import as_scores
+from cosmos_eval.models.base import as_scores, shares_pair_images
 from cosmos_eval.profiling import phase, time_items
 
 if TYPE_CHECKING:
@@ -116,8 +116,19 @@ def _score_batch(engine: "Engine", batch: PairBatch) -> Tensor:
     needed_images, image = batch.image.unique(return_inverse=True)
     with phase("copy"):
         pixels = engine.tower.input(batch.pixels[needed_images])
-    values = engine.model.score_pairs(pixels[image.to(pixels.device)], list(batch.texts))
-    return as_scores(values, (len(batch),), f"{engine.model.spec}: score_pairs")
+    model, texts = engine.model, list(batch.texts)
+    if not shares_pair_images(model):
+        values = model.score_pairs(pixels[image.to(pixels.device)], texts)
+        return as_scores(values, (len(batch),), f"{model.spec}: score_pairs")
+    states = model.encode_pair_images(pixels)
+    if not isinstance(states, Tensor) or states.ndim < 1 or len(states) != len(pixels):
+        shape = tuple(states.shape) if isinstance(states, Tensor) else type(states).__name__
+        raise RequestError(
+            f"{model.spec}: encode_pair_images returned {shape} for {len(pixels)} images; return a tensor "
+            f"({len(pixels)}, ...)"
+        )
+    values = model.score_encoded_pairs(states[image.to(states.device)], texts)
+    return as_scores(values, (len(batch),), f"{model.spec}: score_encoded_pairs")
 
 
 def _prepare_batches(

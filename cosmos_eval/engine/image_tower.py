@@ -66,7 +66,9 @@ class ImageTower:
             return self._normalise(x)
         # Convolutions on GPUs are faster with the channels last. On a CPU the layout selects other kernels, with other
         # last bits, so it stays as it is.
-        return x if self.device.type == "cpu" else x.contiguous(memory_format=torch.channels_last)
+        if self.device.type == "cpu" or x.ndim != 4:  # patches of images of any shape are (B, N, C)
+            return x
+        return x.contiguous(memory_format=torch.channels_last)
 
     def encode(self, x: Tensor) -> Tensor:
         """Encode (B, 3, H, W) on the device to (B, D) or (B, L, D)."""

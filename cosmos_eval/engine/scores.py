@@ -1,7 +1,8 @@
 """Scores of images and texts: the one interface by which tasks compare them.
 
-A score is the dot product of unit embeddings, or the model's own `similarity` of features of any shape, or what the
-model's `score_pairs` returns for an image and a text that it reads together (`cosmos_eval.models.base`).
+A score is the dot product of unit embeddings, which may be transformed (`cosmos_eval.engine.embedding_scores`), or the
+model's own `similarity` of features of any shape, or what the model's `score_pairs` returns for an image and a text
+that it reads together (`cosmos_eval.models.base`).
 """
 
 from collections.abc import Sequence
@@ -14,14 +15,14 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.embedding_scores import DotProductScores, transform_scores
 from cosmos_eval.engine.image_loading import compute_digests
 from cosmos_eval.engine.image_text_pairs import compute_pair_scores, key_bytes
 from cosmos_eval.engine.rerank import Reranked
 from cosmos_eval.engine.text_batches import text_key
 from cosmos_eval.engine.tiles import SimilarityTiles
 from cosmos_eval.engine.unit_features import find_distinct, image_name, text_name
-from cosmos_eval.metrics.item_accuracy import dot_products
-from cosmos_eval.metrics.query_scores import DotProducts, MatrixScores, QueryScores
+from cosmos_eval.metrics.query_scores import MatrixScores, QueryScores
 from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 
 if TYPE_CHECKING:
@@ -63,24 +64,6 @@ class Scores(Protocol):
         Equal pairs have equal scores.
         """
         ...
-
-
-@dataclass
-class DotProductScores:
-    """The dot product of (N, D) and (M, D) features of unit length, in float32."""
-
-    image_features: Tensor
-    text_features: Tensor
-    averages_prompts: bool = field(default=True, init=False)
-
-    def image_to_text(self) -> QueryScores:
-        return DotProducts(self.image_features, self.text_features)
-
-    def text_to_image(self) -> QueryScores:
-        return DotProducts(self.text_features, self.image_features)
-
-    def of_pairs(self, pairs: Tensor) -> Tensor:
-        return dot_products(self.image_features, self.text_features, pairs)
 
 
 @dataclass
@@ -238,6 +221,8 @@ def build_scores(
         require_single_vectors(model, image_features, "an image")
         require_single_vectors(model, text_features, "a text")
         feature_scores = DotProductScores(image_features, text_features)
+        if engine.transforms:
+            feature_scores = transform_scores(feature_scores, engine.transforms, images, texts, model.spec)
     return PairScores(engine, images, texts, feature_scores, rerank) if is_pair_scorer(model) else feature_scores
 
 

@@ -115,6 +115,23 @@ class PairScorer(LoadedModel, Protocol):
 
 
 @runtime_checkable
+class SharedImagePairScorer(PairScorer, Protocol):
+    """A pair scorer that first encodes the image without the text, as image-text matching heads do.
+
+    The engine encodes each image of a batch once for all of its pairs there, instead of calling `score_pairs`, which
+    gives the same scores.
+    """
+
+    def encode_pair_images(self, x: Tensor) -> Tensor:
+        """Encode images (B, 3, H, W): (B, ...) states of any shape, on `device`."""
+        ...
+
+    def score_encoded_pairs(self, states: Tensor, texts: Sequence[str]) -> Tensor:
+        """Score P pairs, given as states (P, ...) of `encode_pair_images` and P texts: (P,), as `score_pairs`."""
+        ...
+
+
+@runtime_checkable
 class DenseModel(Model, Protocol):
     """A model that also returns a feature for each patch of an image, as segmentation needs."""
 
@@ -185,10 +202,16 @@ def read_facts(model: Any) -> dict[str, Any]:
 
 
 def scale_and_bias(network: Any) -> dict[str, float | None]:
-    """The `logit_scale` and `logit_bias` of a CLIP-like network; the scale is stored as its logarithm."""
-    scale, bias = getattr(network, "logit_scale", None), getattr(network, "logit_bias", None)
+    """The `logit_scale` and `logit_bias` of a CLIP-like network, None where it has none.
+
+    The scale is stored as its logarithm, or as ALIGN's `temperature`, which divides.
+    """
+    scale, temperature, bias = (getattr(network, name, None) for name in ("logit_scale", "temperature", "logit_bias"))
+    factor = scale.detach().float().exp() if isinstance(scale, Tensor) else None
+    if factor is None and isinstance(temperature, Tensor):
+        factor = 1 / temperature.detach().float()
     return {
-        "logit_scale": float(scale.detach().float().exp().reshape(-1)[0]) if isinstance(scale, Tensor) else None,
+        "logit_scale": None if factor is None else float(factor.reshape(-1)[0]),
         "logit_bias": float(bias.detach().float().reshape(-1)[0]) if isinstance(bias, Tensor) else None,
     }
 
@@ -212,6 +235,11 @@ def has_features(model: Any) -> bool:
 def is_pair_scorer(model: Any) -> TypeGuard[PairScorer]:
     """Whether a model scores pairs of an image and a text itself."""
     return has_method(model, "score_pairs")
+
+
+def shares_pair_images(model: Any) -> TypeGuard[SharedImagePairScorer]:
+    """Whether a pair scorer encodes an image once for several texts."""
+    return has_method(model, "encode_pair_images") and has_method(model, "score_encoded_pairs")
 
 
 def has_similarity(model: Any) -> TypeGuard[SimilarityModel]:

@@ -1,13 +1,30 @@
 """The built-in kinds of model spec. Imports neither torch nor model libraries."""
 
 import re
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from cosmos_core.released import HUB_REPOSITORY, RELEASED
 from cosmos_core.short_repr import short_repr
+from cosmos_eval.models.hf_families import FAMILIES
 from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error, split_options
 
 SELECTORS = ("teacher", "student")
+COSMOS_OPTIONS = {"scorer": "cross"}
+"""Options of `cosmos:` specs -> pattern of their values; the scorer is `cosmos_core.cross_scores`."""
+SEED_OPTION = {"seed": ".*"}
+"""The option of untrained presets."""
+FLAIR_OPTIONS = {"scorer": "clip"}
+"""Options of `flair:` specs: see `cosmos_eval.models.flair`."""
+FLAIR_REPOSITORY = "xiaorui638/flair"
+RELEASED_FLAIR = {
+    "flair-cc3m-recap": "CC3M-recap",
+    "flair-cc12m-recap": "CC12M-recap",
+    "flair-yfcc15m-recap": "YFCC15M-recap",
+    "flair-merged30m": "Merged30M",
+}
+"""Name of a checkpoint that FLAIR's authors released, which is also its file -> training data."""
 ACTIVATIONS = ("gelu", "quickgelu")
 QUICKGELU_SUFFIX = "-quickgelu"
 """Suffix of open_clip's architecture names: the same architecture with QuickGELU."""
@@ -16,40 +33,58 @@ LOCAL_DIR = "local-dir"
 HF_HUB = "hf-hub"
 """open_clip's prefix for a repository on the Hugging Face hub, in its layout."""
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-REVISION = re.compile(r"[A-Za-z0-9][\w./-]*")
+REVISION = r"(?!.*\.\.)\w[\w./-]*"
+"""Pattern of a branch, tag or commit."""
+HF_HUB_OPTIONS = {"revision": REVISION}
+"""Options of `open_clip:hf-hub:` specs -> pattern of their values."""
+HF_OPTIONS = {
+    "processor": "fast|slow",
+    "max-num-patches": "[1-9][0-9]{0,4}",
+    "revision": REVISION,
+    "trust-remote-code": "1",
+    "code-revision": "[0-9a-f]{40}",
+    "scorer": "itm",
+}
+"""Options of `hf:` specs -> pattern of their values."""
 LARGEST_SEED = 2**63 - 1
 """The largest seed that torch's generators take."""
 
 
 def parse_cosmos(text: str, kind: ModelKind, name: str) -> ModelSpec:
-    """Parse `NAME_OR_PATH`, `...#student`, `...#teacher`, or `untrained-PRESET?seed=N`."""
+    """Parse `NAME_OR_PATH`, `...#student`, `...#teacher`, or `untrained-PRESET?seed=N`, each with `?scorer=cross`."""
+    name, options = split_options(text, name, COSMOS_OPTIONS | (SEED_OPTION if name.startswith("untrained-") else {}))
     name, _, selector = name.rpartition("#") if "#" in name else (name, "", "teacher")
     if selector not in SELECTORS or not name:
         raise spec_error(text, f"selects {selector!r}; write #teacher (the default) or #student")
-    seed = 0
-    if name.startswith("untrained-") and "?" in name:
-        name, _, option = name.partition("?")
-        key, _, value = option.partition("=")
-        # The largest seed has 19 digits; int() raises ValueError for strings of more than 4300.
-        number = int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else -1
-        if key != "seed" or not 0 <= number <= LARGEST_SEED:
-            hint = f"the only one is ?seed=NUMBER, from 0 to {LARGEST_SEED}"
-            raise spec_error(text, f"has the option {short_repr(option)}; {hint}")
-        seed = number
-    return ModelSpec(text, kind.name, name, selector=selector, seed=seed)
+    seed = options.pop("seed", "0")
+    # The largest seed has 19 digits; int() raises ValueError for strings of more than 4300.
+    number = int(seed) if seed.isascii() and seed.isdecimal() and len(seed) < 20 else -1
+    if not 0 <= number <= LARGEST_SEED or (name.startswith("untrained-") and "?" in name):
+        option = name.partition("?")[2] or f"seed={seed}"
+        hint = f"write ?seed=NUMBER, from 0 to {LARGEST_SEED}, or ?scorer=cross"
+        raise spec_error(text, f"has the option {short_repr(option)}; {hint}")
+    return ModelSpec(text, kind.name, name, selector=selector, seed=number, options=options)
 
 
 def cosmos_slug_words(spec: ModelSpec) -> list[str]:
-    """The parts of a result folder's name: name, network if it is the student, seed if it is not 0."""
+    """The parts of a result folder's name: name, network if it is the student, seed if it is not 0, scorer."""
     words = [short_name(spec.name)]
     words += ["student"] if spec.selector == "student" else []
-    return words + ([f"seed{spec.seed}"] if spec.seed else [])
+    words += [f"seed{spec.seed}"] if spec.seed else []
+    return words + scorer_words(spec)
+
+
+def scorer_words(spec: ModelSpec) -> list[str]:
+    """The part of a result folder's name for the scorer, if the user chose one."""
+    return [spec.options["scorer"]] if "scorer" in spec.options else []
 
 
 def cosmos_weights_name(spec: ModelSpec) -> str:
     """The spec, with the name of a released checkpoint in place of a path to a file with that checkpoint's name."""
     files = {released.file: name for name, released in RELEASED.items()}
-    return f"cosmos:{files.get(Path(spec.name).name, spec.name)}#{spec.selector}"
+    # Published figures are of the plain cosine, so another scorer makes another model.
+    scorer = "".join(f"?scorer={word}" for word in scorer_words(spec))
+    return f"cosmos:{files.get(Path(spec.name).name, spec.name)}#{spec.selector}{scorer}"
 
 
 def cosmos_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
@@ -89,13 +124,11 @@ def parse_open_clip(text: str, kind: ModelKind, name: str) -> ModelSpec:
 
 def parse_repository(text: str, kind: ModelKind, name: str) -> ModelSpec:
     """Parse `ORG/NAME` or `ORG/NAME?revision=REVISION` of the hub."""
-    repository, options = split_options(text, name, {"revision": "BRANCH, TAG or COMMIT"})
-    revision = options.get("revision", "")
+    repository, options = split_options(text, name, HF_HUB_OPTIONS)
     if not REPOSITORY.fullmatch(repository) or ".." in repository:
-        raise spec_error(text, f"names no repository of the hub; write open_clip:{HF_HUB}:ORG/NAME")
-    if revision and (not REVISION.fullmatch(revision) or ".." in revision):
-        raise spec_error(text, f"has the revision {short_repr(revision)}; write a branch, tag or commit")
-    return ModelSpec(text, kind.name, HF_HUB, rest=repository, revision=revision)
+        form = f"open_clip:{HF_HUB}:ORG/NAME, with ?revision=BRANCH, TAG or COMMIT if not the newest"
+        raise spec_error(text, f"names no repository of the hub; write {form}")
+    return ModelSpec(text, kind.name, HF_HUB, rest=repository, options=options)
 
 
 def open_clip_slug_words(spec: ModelSpec) -> list[str]:
@@ -117,6 +150,21 @@ def open_clip_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
         f"    cosmos-eval run --model {copy} ..., and then",
         f"    cosmos-eval reproduce {suite} --model {specs[0].text}={copy}",
     ]
+
+
+def parse_with_options(text: str, kind: ModelKind, name: str, *, allowed: Mapping[str, str]) -> ModelSpec:
+    """Parse a name, hub id or path, with `?key=value&...` after it; see `split_options` for `allowed`."""
+    name, options = split_options(text, name, allowed)
+    if not name.strip():
+        raise spec_error(text, f"names no model; write {kind.form}")
+    return ModelSpec(text, kind.name, name, options=options)
+
+
+def hf_slug_words(spec: ModelSpec) -> list[str]:
+    """The parts of a result folder's name: the model, and the options that change its numbers."""
+    words = [spec.options.get("max-num-patches", ""), spec.options.get("revision", "")[:8]]
+    words += ["fast"] if spec.options.get("processor") == "fast" else []
+    return [short_name(spec.name), *(word for word in words if word), *scorer_words(spec)]
 
 
 def hf_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
@@ -141,7 +189,7 @@ OPEN_CLIP_FAMILIES = (
 )
 COSMOS = ModelKind(
     "cosmos",
-    "cosmos:NAME or cosmos:PATH, with #student or #teacher",
+    "cosmos:NAME or cosmos:PATH, with #student or #teacher, and ?scorer=cross",
     load="cosmos_eval.models.cosmos:load_cosmos",
     check="cosmos_eval.models.cosmos:check_cosmos",
     parse=parse_cosmos,
@@ -179,6 +227,13 @@ COSMOS = ModelKind(
             "a checkpoint file of COSMOS training",
             "its teacher; with #student its student",
             COSMOS_CAN,
+            "COSMOS",
+        ),
+        ListedModel(
+            "cosmos:PATH?scorer=cross",
+            "the same",
+            "any cosmos: model with pairs scored by its cross-attention poolers; its embeddings serve --rerank",
+            f"{COSMOS_CAN}; pairs",
             "COSMOS",
         ),
     ),
@@ -225,22 +280,53 @@ OPEN_CLIP = ModelKind(
         ),
     ),
 )
-HF_FAMILIES = "CLIP, SigLIP, SigLIP 2 of fixed resolution"
+HF_CAN = f"{SCORES}; segmentation with the image tower of CLIP or SigLIP"
+HF_FAMILIES = "; ".join(family.title for family in FAMILIES.values())
 HF = ModelKind(
     "hf",
-    "hf:HUB-ID or hf:FOLDER",
-    load="cosmos_eval.models.hf:load_hf",
-    check="cosmos_eval.models.hf:check_hf",
+    "hf:HUB-ID or hf:FOLDER, with ?processor=fast and other options",
+    load="cosmos_eval.models.hf_loading:load_hf",
+    check="cosmos_eval.models.hf_loading:check_hf",
+    parse=partial(parse_with_options, allowed=HF_OPTIONS),
+    slug_words=hf_slug_words,
     weights_help=hf_weights_help,
     listed=(
         ListedModel(
             "hf:HUB-ID",
-            "a CLIP or SigLIP model, fetched at first use",
-            "a model of transformers",
-            SCORES,
+            "a model of a family in docs/transformers.md, fetched at first use",
+            "a model of transformers; ?revision=REVISION takes another than main",
+            HF_CAN,
             HF_FAMILIES,
         ),
-        ListedModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights", SCORES, HF_FAMILIES),
+        ListedModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights", HF_CAN, HF_FAMILIES),
+        ListedModel(
+            "hf:...?processor=fast",
+            "as above",
+            "images by the processor's torchvision backend, the default of transformers; without it by Pillow",
+            HF_CAN,
+            HF_FAMILIES,
+        ),
+        ListedModel(
+            "hf:...?max-num-patches=576",
+            "a SigLIP 2 NaFlex model",
+            "another number of patches, at most, than 256",
+            SCORES,
+            FAMILIES["siglip2"].title,
+        ),
+        ListedModel(
+            "hf:...?trust-remote-code=1",
+            "a model with Python code of its own; of the hub with &revision=40-DIGITS",
+            "runs that code",
+            HF_CAN,
+            "any with get_image_features and get_text_features",
+        ),
+        ListedModel(
+            "hf:...?scorer=itm",
+            "BlipForImageTextRetrieval or Blip2ForImageTextRetrieval",
+            "pairs scored by its image-text matching head; its embeddings serve --rerank",
+            f"{SCORES}; pairs",
+            "BLIP, BLIP-2",
+        ),
     ),
 )
 PYTHON = ModelKind(
@@ -276,10 +362,35 @@ EMBEDDINGS = ModelKind(
     ),
     encodes=False,
 )
+FLAIR = ModelKind(
+    "flair",
+    "flair:NAME or flair:PATH, with ?scorer=clip",
+    load="cosmos_eval.models.flair:load",
+    check="cosmos_eval.models.flair:check",
+    parse=partial(parse_with_options, allowed=FLAIR_OPTIONS),
+    slug_words=lambda spec: [short_name(spec.name), *scorer_words(spec)],
+    listed=(
+        *(
+            ListedModel(
+                f"flair:{name}",
+                f"{name}.pt of {FLAIR_REPOSITORY}, fetched at first use",
+                f"released FLAIR ViT-B/16, trained on {data}: images pooled by attention under each text",
+                SCORES,
+                "FLAIR",
+            )
+            for name, data in RELEASED_FLAIR.items()
+        ),
+        ListedModel("flair:PATH", "a checkpoint file of FLAIR's authors", "scored likewise", SCORES, "FLAIR"),
+        ListedModel(
+            "flair:PATH?scorer=clip", "the same", "scored by the cosine of its global embeddings", SCORES, "FLAIR"
+        ),
+    ),
+)
 BUILT_IN: dict[str, ModelKind | str] = {
     "cosmos": COSMOS,
     "open_clip": OPEN_CLIP,
     "hf": HF,
+    "flair": FLAIR,
     "python": PYTHON,
     "embeddings": EMBEDDINGS,
 }

@@ -15,6 +15,7 @@ from cosmos_core import released
 from cosmos_core.attention_maps import AttentionMaps, attention_maps
 from cosmos_core.checkpoint import check_checkpoint, load_checkpoint
 from cosmos_core.configs import PRESETS, preset
+from cosmos_core.cross_scores import cross_scores, image_states
 from cosmos_core.dense import patch_features, supported_attentions
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
@@ -121,10 +122,14 @@ class CosmosModel(ShortRepr):
     def digest(self) -> str:
         return model_digest(
             self.core.state_dict(),
-            {"kind": "cosmos", **self.core.config},
+            self._identity(),
             {"identity": tokenizer_identity(self.tokenize)},
             self.preprocess.describe(),
         )
+
+    def _identity(self) -> dict[str, Any]:
+        """The part of the digest that says what is computed with the weights."""
+        return {"kind": "cosmos", **self.core.config}
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -140,10 +145,36 @@ class CosmosModel(ShortRepr):
         }
 
 
+class CrossScoringCosmos(CosmosModel):
+    """A COSMOS that scores pairs by its cross-attention poolers (`cosmos_core.cross_scores`): a `PairScorer`.
+
+    Its embeddings are those of the plain model, so that they can select candidates for reranking. It has a digest of
+    its own: neither results nor cached features are shared with the plain model.
+    """
+
+    def encode_pair_images(self, x: Tensor) -> Tensor:
+        with self._evaluation_mode():
+            return image_states(self.core, x.to(self.device))
+
+    def score_encoded_pairs(self, states: Tensor, texts: Sequence[str]) -> Tensor:
+        with self._evaluation_mode():
+            return cross_scores(self.core, states, self.tokenize(list(texts)).to(self.device))
+
+    def score_pairs(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        return self.score_encoded_pairs(self.encode_pair_images(images), texts)
+
+    def _identity(self) -> dict[str, Any]:
+        return {**super()._identity(), "scorer": "cross"}
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "scorer": "cross"}
+
+
 def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosModel:
     """Load a COSMOS: `toybox` (part of the package), `untrained-PRESET?seed=N`, a released name, or a path.
 
-    A released checkpoint is downloaded unless it is in the cache.
+    A released checkpoint is downloaded unless it is in the cache. With `?scorer=cross` it scores pairs by its
+    cross-attention poolers.
 
     Raises:
         RequestError: no such name or file, or a file that is not a COSMOS checkpoint; the message says why.
@@ -164,7 +195,8 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
             core = load_checkpoint(spec.name, weights=network_name)
         source = f"{Path(spec.name).name}#{network_name}"
     core.requires_grad_(False)
-    return CosmosModel(core.eval(), spec.text, device, source)
+    adapter = CrossScoringCosmos if spec.options.get("scorer") == "cross" else CosmosModel
+    return adapter(core.eval(), spec.text, device, source)
 
 
 def check_cosmos(spec: ModelSpec, fetch: bool = False) -> str:

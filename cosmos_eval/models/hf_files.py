@@ -17,9 +17,10 @@ from cosmos_core.json_text import read_json
 from cosmos_core.printable import one_line
 from cosmos_core.short_repr import short_repr
 from cosmos_core.tensor_files import read_tensors
+from cosmos_eval.models.hf_families import family_of
+from cosmos_eval.models.hf_remote import remote_advice
 from cosmos_eval.models.tokenizer_checks import has_tokenizer, require_tokenizer_files
 
-FAMILIES = ("clip", "siglip")
 CONFIG = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -44,13 +45,14 @@ def has_all_files(folder: Path) -> bool:
     return has_tokenizer(folder) and all(any((folder / name).exists() for name in names) for names in alternatives)
 
 
-def check_folder(folder: Path, spec: str, check: bool = True) -> None:
+def check_folder(folder: Path, spec: str, check: bool = True, remote: bool = False) -> None:
     """RequestError unless a folder holds configuration, image processor, tokenizer and whole weights of one model.
 
     Args:
         check: compare weights with their checksums; see `cosmos_core.tensor_files.read_tensors`.
+        remote: the model brings its own code, so that its family need not be known.
     """
-    config = read_model_config(folder, spec)
+    config = read_model_config(folder, spec, remote)
     processor = next((folder / name for name in PROCESSORS if (folder / name).exists()), None)
     if processor is None:
         raise RequestError(
@@ -61,11 +63,12 @@ def check_folder(folder: Path, spec: str, check: bool = True) -> None:
     check_weights(folder, spec, config, check)
 
 
-def read_model_config(folder: Path, spec: str) -> dict[str, Any]:
+def read_model_config(folder: Path, spec: str, remote: bool = False) -> dict[str, Any]:
     """Read config.json.
 
     Raises:
-        RequestError: it is missing or not JSON, the model is of another family, or a size in it exceeds `LARGEST`.
+        RequestError: it is missing or not JSON, the model is of another family or for another task, or a size in it
+            exceeds `LARGEST`.
     """
     if not (folder / CONFIG).exists():
         is_open_clip = (folder / "open_clip_config.json").exists()
@@ -74,8 +77,11 @@ def read_model_config(folder: Path, spec: str) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict):
         raise RequestError(f"{spec}: {folder / CONFIG} holds a {type(config).__name__}, not a configuration")
-    require_supported_family(config.get("model_type"), spec)
-    for part in ("text_config", "vision_config"):
+    parts = ("text_config", "vision_config")
+    if not remote:
+        family = family_of(config, spec, remote_advice(config))
+        parts = (family.text_part, family.image_part)
+    for part in parts:
         tower = config.get(part)
         if tower is not None and not isinstance(tower, dict):
             raise RequestError(f"{spec}: {folder / CONFIG}: {part} is a {type(tower).__name__}, not a mapping")
@@ -86,15 +92,6 @@ def read_model_config(folder: Path, spec: str) -> dict[str, Any]:
                     f"{LARGEST[key]:,}"
                 )
     return config
-
-
-def require_supported_family(model_type: object, spec: str) -> None:
-    """RequestError unless the `model_type` of a configuration is one of `FAMILIES`."""
-    if model_type not in FAMILIES:
-        raise RequestError(
-            f"{spec} is a {one_line(model_type, 60)} model; this adapter reads {' and '.join(FAMILIES)} models of "
-            "fixed image size: write a python: adapter for it"
-        )
 
 
 def check_weights(folder: Path, spec: str, config: Mapping[str, Any] | None = None, check: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""A CLIP or SigLIP of transformers with its processor, as the caller of `evaluate` holds them."""
+"""A model of transformers (`hf_families`) with its processor, as the caller of `evaluate` holds them."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.models.base import as_features
 from cosmos_eval.models.digest import model_digest, tokenizer_identity
-from cosmos_eval.models.hf import HfModel, pooled_features
-from cosmos_eval.models.hf_files import require_supported_family
-from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, check_processor
+from cosmos_eval.models.hf import HfModel
+from cosmos_eval.models.hf_families import context_length, family_of
+from cosmos_eval.models.hf_preprocess import make_preprocess
 from cosmos_eval.models.hf_tokenizer import cleaning_of
 from cosmos_eval.models.in_memory import HOW, device_of, dtype_of, identify_architecture, identify_preprocess
 from cosmos_eval.models.python_adapter import as_request_error
@@ -39,28 +38,36 @@ class HeldHfModel(HfModel):
                 "with AutoProcessor.from_pretrained(...)"
             )
         config: Any = network.config
-        require_supported_family(config.model_type, spec)
+        # `architectures` is of the file that the weights came from, if any; what the network is, its class says.
+        self.family = family_of({"model_type": config.model_type}, spec)
+        if self.family.max_over_queries:
+            raise RequestError(
+                f"{spec}: {self.family.title} is not read from memory; save model and processor with save_pretrained "
+                "to one folder and give hf:FOLDER"
+            )
         self.network = network
         self.tokenizer = tokenizer
-        self.family = config.model_type
         self.clean: Callable[[str], str] = cleaning_of(self.family, type(tokenizer).__name__)
-        self.preprocess = ProcessorPreprocess(image_processor)
-        check_processor(self.preprocess, config.vision_config.image_size, spec)
+        self.preprocess, self.image_size = make_preprocess(image_processor, self.family, config, spec)
+        self.code: dict[str, str] = {}
         self.spec = spec
         self.source = "in memory"
         self.device, self.dtype = device_of(network), dtype_of(network)
-        self.context_length = config.text_config.max_position_embeddings
+        self.context_length = context_length(self.family, config)
 
     @torch.no_grad()
     def encode_image(self, x: Tensor) -> Tensor:
         with as_request_error(f"{self.spec}: get_image_features"):
-            features = pooled_features(self.network.get_image_features(pixel_values=x.to(self.device, self.dtype)))
-        return as_features(features, len(x), f"{self.spec}: encode_image")
+            return super().encode_image(x)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         with as_request_error(f"{self.spec}: get_text_features"):
             return super().encode_text(texts)
+
+    def _image_inputs(self, x: Tensor) -> dict[str, Tensor]:
+        inputs = super()._image_inputs(x)
+        return inputs | {"pixel_values": inputs["pixel_values"].to(self.dtype)}
 
     @cached_property
     def digest(self) -> str:

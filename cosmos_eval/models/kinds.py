@@ -1,5 +1,6 @@
 """A kind of model spec: how it is written, parsed, checked and loaded. Imports neither torch nor model libraries."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,15 @@ class ModelSpec:
     """cosmos: `teacher` or `student`; open_clip: `gelu` or `quickgelu` if the user wrote it; empty for the others."""
     seed: int = 0
     """cosmos: the seed of an `untrained-PRESET?seed=N`."""
-    revision: str = ""
-    """open_clip: branch, tag or commit of a repository on the hub; empty: its newest commit."""
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What follows the name as `?key=value&...`, by key, for kinds with such options. `revision`: branch, tag or commit
+    of a repository on the hub. `scorer`: which of a model's own scores is used for an image and a text; without it the
+    score that such models have by default."""
+
+    @property
+    def revision(self) -> str:
+        """The branch, tag or commit that the user wrote; empty: the newest commit."""
+        return self.options.get("revision", "")
 
 
 @dataclass(frozen=True)
@@ -79,25 +87,30 @@ class ModelKind:
     """Whether a network encodes the inputs. Stored embeddings are only read, so ranks have no work to share."""
 
 
-def split_options(text: str, name: str, known: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Split `NAME?key=value&key=value` into the name and its options.
+def split_options(text: str, name: str, allowed: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Split `NAME?key=value&key=value`; a `?` that no known key follows belongs to the name, as in a folder `a?b`.
 
     Args:
         text: the whole spec, for messages.
-        known: the options that this kind of spec has -> what their values are, for messages.
+        allowed: key -> pattern of its values.
 
     Raises:
-        RequestError: an option that is unknown, has no value, or is given twice.
+        RequestError: an unknown key after a known one, a key twice, or a value that the key cannot have.
     """
-    name, separator, rest = name.partition("?")
+    before, mark, after = name.partition("?")
+    while mark and not any(after.startswith(f"{key}=") for key in allowed):
+        more, mark, after = after.partition("?")
+        before = f"{before}?{more}"
     options: dict[str, str] = {}
-    for part in rest.split("&") if separator else ():
-        key, _, value = part.partition("=")
-        if key not in known or not value or key in options:
-            forms = " and ".join(f"?{option}={meaning}" for option, meaning in known.items())
-            raise spec_error(text, f"has the option {short_repr(part)}; its options, each once: {forms}")
+    for option in after.split("&") if mark else ():
+        key, _, value = option.partition("=")
+        if key not in allowed:
+            raise spec_error(text, f"has the option {short_repr(key, 60)}; the options are {', '.join(allowed)}")
+        if key in options or not re.fullmatch(allowed[key], value):
+            reason = "twice" if key in options else f"as {short_repr(value, 60)}; see cosmos-eval list models"
+            raise spec_error(text, f"has the option {key} {reason}")
         options[key] = value
-    return name, options
+    return (before, options) if mark else (name, {})
 
 
 def spec_error(text: str, reason: str) -> RequestError:

@@ -7,6 +7,7 @@ import torch
 
 from cosmos_core.plugins import Plugin, resolve
 from cosmos_eval.models.base import Model
+from cosmos_eval.models.hf_remote import no_remote_code
 from cosmos_eval.models.kinds import ModelKind, ModelSpec
 from cosmos_eval.models.python import build_adapter
 from cosmos_eval.models.python_adapter import as_request_error
@@ -30,9 +31,11 @@ def load_plugin_model(
     if isinstance(kind_or_factory, ModelKind):
 
         def load(spec: ModelSpec, device: str | torch.device) -> Any:
-            return resolve(kind_or_factory.load)(spec, device)
+            with no_remote_code(owner):
+                return resolve(kind_or_factory.load)(spec, device)
 
         return build_adapter(load, [spec], spec, device, owner)
     with as_request_error(owner):
         takes_name = any(name != "device" for name in inspect.signature(kind_or_factory).parameters)
-    return build_adapter(kind_or_factory, [spec.name] if takes_name else [], spec, device, owner)
+    with no_remote_code(owner):
+        return build_adapter(kind_or_factory, [spec.name] if takes_name else [], spec, device, owner)

@@ -180,15 +180,15 @@ def row_keys(results: Sequence[Result]) -> list[tuple[str, str, str, str]]:
 
 def key_of(result: Result) -> tuple[str, str, str]:
     """Return benchmark, protocol fingerprint and dataset fingerprint: results of one column have the same three."""
-    return result.benchmark.name, result.benchmark.fingerprint, result.dataset.fingerprint
+    return result.benchmark_name, result.benchmark.fingerprint, result.dataset.fingerprint
 
 
 def group_of(result: Result) -> dict[str, Any]:
     """One benchmark under one protocol and on one dataset; its metrics are filled in by what results have."""
     task = result.benchmark.task
     return {
-        "name": result.benchmark.name,
-        "title": result.benchmark.name,
+        "name": result.benchmark_name,
+        "title": result.benchmark_name,
         "version": result.benchmark.version,
         "task": task,
         "fingerprint": result.benchmark.fingerprint,
@@ -217,5 +217,5 @@ def remarks_of(results: Iterable[Result]) -> list[str]:
     results = list(results)
     metrics = ((name, metric) for result in results for name, metric in result.metrics.items())
     marked = any(metric.low == metric.high and not is_rank(name) for name, metric in metrics)
-    lines = (f"{result.label}, {result.benchmark.name}: {warning}" for result in results for warning in result.warnings)
+    lines = (f"{result.label}, {result.benchmark_name}: {warning}" for result in results for warning in result.warnings)
     return [*([ABOUT_MARK] if marked else []), *unchecked_legend(results), *dict.fromkeys(map(portable_text, lines))]

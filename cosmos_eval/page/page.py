@@ -109,14 +109,14 @@ def provenance(results: Sequence[Result]) -> str:
 def metrics_figure(results: Sequence[Result]) -> "Figure":
     """Draw a panel for each headline metric, with a bar and its interval for each model."""
     panels = [
-        (result.benchmark.name, metric)
-        for result in {result.benchmark.name: result for result in results}.values()
+        (result.benchmark_name, metric)
+        for result in {result.benchmark_name: result for result in results}.values()
         for metric in headlines(result.benchmark.task, result.primary)
     ]
     drawn = figure(4 * len(panels), 2.6)
     axes = drawn.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, (name, metric) in zip(axes, panels, strict=True):
-        of_benchmark = [result for result in results if result.benchmark.name == name][::-1]
+        of_benchmark = [result for result in results if result.benchmark_name == name][::-1]
         values = [100 * result.metrics[metric].value for result in of_benchmark]
         low = [value - 100 * result.metrics[metric].low for value, result in zip(values, of_benchmark, strict=True)]
         high = [100 * result.metrics[metric].high - value for value, result in zip(values, of_benchmark, strict=True)]

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cosmos_core.errors import RequestError
-from cosmos_core.file_checks import user_path
+from cosmos_core.file_checks import is_file, is_folder, user_path
 from cosmos_core.plugins import off_note
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.fetch.table import Artifact
 from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_names, resolve_prompts
 from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
 from cosmos_eval.datasets.reader_registry import READERS, reader_info
 from cosmos_eval.protocol.data_folder import describe_folder
 from cosmos_eval.protocol.definition_checks import OPTIONAL_KEYS, REQUIRED_KEYS, check_definition, check_suite
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.folders import definition_files, find_provider, suite_files
 from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.own_suite import BENCHMARK_KEYS, find_member, find_own_suite, is_suite
@@ -52,6 +54,8 @@ class Benchmark:
     settings: dict[str, Any] = field(default_factory=dict)
     """The task's own section of the definition, with default values filled in. For segmentation how label maps are
     computed (`cosmos_eval.tasks.segmentation.settings.SETTINGS`)."""
+    embeddings: dict[str, Any] = field(default_factory=dict)
+    """What is done to embeddings after the fact (`cosmos_eval.protocol.feature_transforms`); empty: nothing."""
     source: str = ""
     """Papers and code that the protocol follows; a note for users."""
     summary: str = ""
@@ -78,6 +82,11 @@ class Benchmark:
         primary = f", {self.metrics['primary']}" if "primary" in self.metrics else ""
         data = f", {self.data!r}" if self.data is not None else ""
         return f"Benchmark({self.name!r}, version {self.version}, {self.task}{primary}{data})"
+
+    @property
+    def transforms(self) -> FeatureTransforms:
+        """What is done to embeddings after the fact."""
+        return FeatureTransforms.from_record(self.embeddings)
 
     @property
     def data_kind(self) -> str:
@@ -160,9 +169,11 @@ def _find_base(path: Path, name: Any, source: Source) -> Path:
     """Find the file of a base: one beside the definition in `path`, or else a shipped one."""
     beside = path.parent / f"{name}.yaml"
     shipped = definition_files().get(name) if isinstance(name, str) else None
-    base_path = beside if beside.is_file() and beside != path else shipped
+    base_path = beside if is_file(beside) and beside != path else shipped
     if not isinstance(name, str) or base_path is None or base_path == path:
-        raise source.refuse(("base",), f"there is no definition {name!r}{_suggest(str(name), list_benchmarks())}")
+        raise source.refuse(
+            ("base",), f"there is no definition {short_repr(name)}{_suggest(str(name), list_benchmarks())}"
+        )
     return base_path
 
 
@@ -326,6 +337,8 @@ def _hashed_parts(benchmark: Benchmark, options: dict[str, Any]) -> dict[str, An
             values["words"] = words.query_words
     if task.settings_key:
         values[task.settings_key] = benchmark.settings
+    if benchmark.transforms:
+        values["embeddings"] = benchmark.transforms.record()
     return values
 
 
@@ -350,15 +363,15 @@ def _find_definition(name_or_path: str | Path) -> tuple[Path, bool]:
     if (shipped := definition_files().get(text)) is not None:
         return shipped, False
     path = user_path(name_or_path)
-    if path.is_dir():
+    if is_folder(path):
         return path, True
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
+        if not is_file(path):
             raise RequestError(f"there is no definition {path}; give an existing YAML file, or a name")
         return path, True
     if text in list_suites():
         raise RequestError(f"{text} is a suite, not a benchmark; give it with --suite")
-    raise RequestError(f"there is no benchmark {text!r}{_suggest(text, list_benchmarks())}")
+    raise RequestError(f"there is no benchmark {short_repr(text)}{_suggest(text, list_benchmarks())}")
 
 
 def _suggest(name: str, known: list[str]) -> str:

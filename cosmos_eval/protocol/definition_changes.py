@@ -19,6 +19,7 @@ NAMES = {
     "templates": "the templates",
     "words": "the query words",
     "segmentation": "the segmentation settings",
+    "embeddings": "what is done to embeddings",
     "version": "the version",
     "task": "the task",
 }

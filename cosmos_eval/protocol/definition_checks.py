@@ -21,6 +21,7 @@ from cosmos_eval.datasets.reader import (
     ReaderInfo,
 )
 from cosmos_eval.datasets.reader_registry import KIND_OPTIONS, READERS, reader_info
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.known_differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
 from cosmos_eval.protocol.task_info import TaskInfo
@@ -28,7 +29,7 @@ from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 REQUIRED_KEYS = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
 """Required keys of a definition -> type."""
-OPTIONAL_KEYS = {"prompts": dict, "source": str, "summary": str, "published": list, "fetch": list}
+OPTIONAL_KEYS = {"prompts": dict, "embeddings": dict, "source": str, "summary": str, "published": list, "fetch": list}
 """Optional keys of a definition -> type; a task may add one of its own."""
 LONGEST_NAME = 200
 """Bytes. The name is part of file names with endings, and file systems allow 255 bytes."""
@@ -81,6 +82,7 @@ def check_definition(source: Source) -> dict[str, Any]:
     _check_dataset(source, definition, info)
     metrics = read_metrics(source, definition, info)
     _check_prompts(source, definition, info)
+    _check_transforms(source, definition, info)
     if "published" in definition:
         definition = {**definition, "published": read_differences(source)}
     if "fetch" in definition:
@@ -91,6 +93,14 @@ def check_definition(source: Source) -> dict[str, Any]:
     settings = info.settings(source)
     fields = {key: value for key, value in definition.items() if key != info.settings_key}
     return {**fields, "metrics": metrics, **({"settings": settings} if settings else {})}
+
+
+def _check_transforms(source: Source, definition: dict[str, Any], info: TaskInfo) -> None:
+    try:
+        transforms = FeatureTransforms.from_record(definition.get("embeddings", {}))
+        transforms.require_defined_for(definition["name"], info.name, info.transforms)
+    except RequestError as error:
+        raise source.refuse(("embeddings",), f"embeddings: {error}") from error
 
 
 def check_name(source: Source, name: str) -> None:

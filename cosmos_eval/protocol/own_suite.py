@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_core.file_checks import user_path
+from cosmos_core.file_checks import is_file, user_path
 from cosmos_eval.protocol.source import Source, read_source
 
 ENDINGS = (".yaml", ".yml")
@@ -52,8 +52,8 @@ def find_member(source: Source, index: int) -> str | Path:
         raise source.refuse(at, f"{entry!r} leads out of the suite's folder; put the definition beside the suite")
     folder = source.path.parent
     if entry.endswith(ENDINGS):
-        if not (folder / entry).is_file():
+        if not is_file(folder / entry):
             raise source.refuse(at, f"there is no definition {folder / entry}")
         return folder / entry
     beside = folder / f"{entry}.yaml"
-    return beside if beside.is_file() and not is_suite_file(beside) else entry
+    return beside if is_file(beside) and not is_suite_file(beside) else entry

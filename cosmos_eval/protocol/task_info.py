@@ -26,6 +26,7 @@ Refuse = Callable[[tuple[str | int, ...], str], Exception]
 """(keys that lead to a value below `metrics`, what is wrong with it) -> the error to raise, with file and line."""
 
 RESERVED = frozenset(("name", "version", "task", "dataset", "metrics", "prompts", "source", "summary", "published"))
+RESERVED |= {"embeddings"}
 RESERVED |= {"base", "class_names", "templates", "words"}
 """Keys of definitions that a task cannot use for its own settings."""
 
@@ -78,6 +79,9 @@ class TaskInfo:
     `dataset.splits`, and the data of a benchmark is a `SplitData`."""
     windows: bool = False
     """Whether images are encoded as sliding windows (`encode_patches`) instead of whole."""
+    transforms: tuple[str, ...] = ()
+    """The options of `cosmos_eval.protocol.feature_transforms.FeatureTransforms` that are defined for the task. A task
+    that takes all of its numbers from `engine.score` may give OF_EMBEDDINGS of that module; other tasks none."""
     scoring_version: int = 1
     """To be raised when the same features would give other numbers, or further metrics. Part of a result's identity."""
 
@@ -136,7 +140,7 @@ class TaskInfo:
             return f"its settings_key {self.settings_key} has another meaning in definitions"
         if not isinstance(self.scoring_version, int) or self.scoring_version < 1:
             return f"its scoring_version is {self.scoring_version!r:.60}, not a whole number of at least 1"
-        for name in ("headline", "tested", "prompt_keys", "sample_keys", "sample_columns"):
+        for name in ("headline", "tested", "prompt_keys", "sample_keys", "sample_columns", "transforms"):
             if isinstance(getattr(self, name), str):
                 return f"its {name} is a text; write a tuple of texts"
         return ""

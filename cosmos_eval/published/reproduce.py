@@ -251,6 +251,8 @@ def _explain_refusal(result: Result, target: Target, fingerprint: str) -> str:
     """Return why a result cannot be compared; empty if it can."""
     if result.limit is not None:
         return f"made with --limit {result.limit}, so not compared; run it without"
+    if result.transforms:
+        return f"its embeddings were transformed ({result.transforms.title}), so not compared; run it without"
     if result.benchmark.fingerprint != fingerprint:
         old = f"version {result.benchmark.version} ({result.benchmark.fingerprint[:8]})"
         return f"made with {old} of the protocol, which is now {fingerprint[:8]}; run it again"

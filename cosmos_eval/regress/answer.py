@@ -31,6 +31,8 @@ class Settings:
     seed: int = 0
     resamples: int = RESAMPLES
     allow_precision: bool = False
+    allow_transforms: bool = False
+    """Whether embeddings may have been transformed after the fact in one of the two, or otherwise."""
 
     def __post_init__(self) -> None:
         for name, holds, wanted in (

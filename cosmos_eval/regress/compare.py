@@ -32,6 +32,9 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
     Raises:
         RequestError: a requested benchmark or metric is in no result, or too few resamples for the number of tests.
     """
+    if settings.allow_transforms:
+        baseline = by_untransformed_name(baseline, "baseline")
+        candidate = by_untransformed_name(candidate, "candidate")
     names = wanted_benchmarks(baseline, candidate, settings)
     problems: list[tuple[str, str]] = []
     pairs: dict[str, tuple[Result, Result]] = {}
@@ -40,7 +43,7 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
             problems.append((name, "the candidate has no result; measure it too"))
             continue
         results = baseline[name][1], candidate[name][1]
-        reason = why_not_comparable(*results, allow_precision=settings.allow_precision)
+        reason = why_not_comparable(*results, settings.allow_precision, settings.allow_transforms)
         if reason:
             problems.append((name, reason))
         else:
@@ -86,6 +89,10 @@ def remarks_on(
     without = [name for name, tested in metrics.items() if not tested]
     if without:
         yield f"without the requested metrics, so not tested: {', '.join(without)}"
+    for name, (before, after) in pairs.items():
+        if before.transforms != after.transforms:
+            done = [result.transforms.title or "nothing" for result in (before, after)]
+            yield f"{name}: done to the embeddings: {done[0]} in the baseline, {done[1]} in the candidate"
     with_same_weights = [name for name, (a, b) in pairs.items() if a.model.digest and a.model.digest == b.model.digest]
     if with_same_weights:
         yield f"baseline and candidate have the same weights: {', '.join(with_same_weights)}"
@@ -103,7 +110,28 @@ def wanted_benchmarks(baseline: Located, candidate: Located, settings: Settings)
     return list(dict.fromkeys(settings.benchmarks)) or list(baseline)
 
 
-def why_not_comparable(baseline: Result, candidate: Result, allow_precision: bool = False) -> str:
+def by_untransformed_name(located: Located, role: str) -> Located:
+    """Results by the name of their benchmark alone, without what was done to embeddings after the fact.
+
+    Args:
+        role: "baseline" or "candidate", for the message.
+
+    Raises:
+        RequestError: there are several results of a benchmark.
+    """
+    by_name: dict[str, tuple[Path, Result]] = {}
+    for path, result in located.values():
+        other = by_name.setdefault(result.benchmark.name, (path, result))
+        if other[0] != path:
+            raise RequestError(
+                f"the {role} has two results of {result.benchmark.name}: {other[0]} and {path}; give the path of one"
+            )
+    return by_name
+
+
+def why_not_comparable(
+    baseline: Result, candidate: Result, allow_precision: bool = False, allow_transforms: bool = False
+) -> str:
     """Return why two results of one benchmark cannot be compared; empty if they can."""
     for name, result in (("baseline", baseline), ("candidate", candidate)):
         if result.limit is not None:
@@ -130,6 +158,9 @@ def why_not_comparable(baseline: Result, candidate: Result, allow_precision: boo
             f"precision differs: {baseline.precision} in the baseline, {candidate.precision} in the candidate; measure "
             "both in one precision, or give --allow-precision"
         )
+    if baseline.transforms != candidate.transforms and not allow_transforms:
+        what = " and ".join(result.transforms.title or "nothing" for result in (baseline, candidate))
+        return f"{what} were done to the embeddings; measure both alike, or give --allow-transforms"
     return ""
 
 
@@ -171,7 +202,7 @@ def run_test(
         raise RequestError(f"there is no paired test of {metric}{which}; choose another with --metric")
     samples = pair_samples(metric, results, frames)
     common: dict[str, Any] = {
-        "benchmark": results[0].benchmark.name,
+        "benchmark": results[0].benchmark_name,
         "metric": metric,
         "baseline": results[0].metrics[metric].value,
         "candidate": results[1].metrics[metric].value,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.protocol.suite import Suite
-from cosmos_eval.report.board_columns import AVERAGE, average_columns, column_table
+from cosmos_eval.report.board_columns import AVERAGE, average_columns, column_table, untransformed_names
 from cosmos_eval.report.board_references import place_references
 from cosmos_eval.report.frame import distinct_labels, ranked, to_frame
 from cosmos_eval.results.record import Result
@@ -89,7 +89,7 @@ def scored_by_other_code(results: Iterable[Result]) -> list[str]:
     for result in results:
         if result.limit is None:
             benchmark = result.benchmark
-            key = benchmark.name, benchmark.fingerprint, result.dataset.fingerprint
+            key = result.benchmark_name, benchmark.fingerprint, result.dataset.fingerprint
             by = sorted(benchmark.plugins.values()) or ["cosmos-eval"]
             code.setdefault(key, {}).setdefault(
                 ", ".join([*dict.fromkeys(by), f"scoring version {benchmark.scoring_version}"]), result.label
@@ -147,17 +147,18 @@ def _of_suite(full: pd.DataFrame, suite: Suite | None) -> tuple[pd.DataFrame, li
     if suite is None:
         return full, []
     fingerprints = {benchmark.name: benchmark.fingerprint for benchmark in suite.benchmarks}
-    is_in_suite = full["benchmark"].isin(fingerprints)
+    is_in_suite = untransformed_names(full).isin(fingerprints)
     remarks = []
     outside = full.loc[~is_in_suite, "benchmark"].unique()
     if len(outside):
         remarks.append(f"Not in the suite {suite.name}, and so left out: {', '.join(outside)}.")
     full = full[is_in_suite]
-    for row in full.drop_duplicates(["benchmark", "fingerprint"]).itertuples():
-        if row.fingerprint != fingerprints[row.benchmark]:
+    shipped = untransformed_names(full).map(fingerprints)
+    for row in full.assign(of_suite=shipped).drop_duplicates(["benchmark", "fingerprint"]).itertuples():
+        if row.fingerprint != row.of_suite:
             remarks.append(
                 f"{row.benchmark} was also measured under the protocol {row.fingerprint[:8]}, which is not the suite's "
-                f"({fingerprints[row.benchmark][:8]}): shown in a column of its own, in no average."
+                f"({row.of_suite[:8]}): shown in a column of its own, in no average."
             )
     return full, remarks
 

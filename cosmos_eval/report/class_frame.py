@@ -27,7 +27,7 @@ def class_frame(results: Sequence[Result]) -> pd.DataFrame:
             printable(result.label),
             portable_spec(result.model.spec),
             printable(result.model.digest),
-            printable(result.benchmark.name),
+            printable(result.benchmark_name),
             result.benchmark.version,
             result.benchmark.fingerprint,
             result.dataset.fingerprint,

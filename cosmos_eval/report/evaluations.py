@@ -71,7 +71,7 @@ def line_of(step: int, network: str, result: "Result") -> Line:
     return {
         "step": step,
         "network": network,
-        "benchmark": result.benchmark.name,
+        "benchmark": result.benchmark_name,
         "task": result.benchmark.task,
         "primary": result.primary,
         "metrics": {name: metric.record() for name, metric in result.metrics.items()},

@@ -30,7 +30,8 @@ def to_frame(results: Result | Iterable[Result] | str | Path, *, wide: bool = Fa
             were measured with `limit` have rows of their own.
 
     Returns:
-        (results × metrics, columns of COLUMNS and `limited`), or the wide form, whose columns are (benchmark, metric).
+        (results × metrics, columns of COLUMNS, `limited` and `transforms`), or the wide form, whose columns are
+        (benchmark, metric). `transforms` says what was done to embeddings, as the name of the benchmark does.
         Values are fractions, or ranks for `*_rank`; `low` and `high` bound the 95 % interval.
 
     Raises:
@@ -44,6 +45,7 @@ def to_frame(results: Result | Iterable[Result] | str | Path, *, wide: bool = Fa
         raise RequestError(f"to_frame takes results as evaluate returns them, or their folder, not {short_repr(wrong)}")
     frame = _long_frame([one for one in given if isinstance(one, Result)])
     frame.insert(list(COLUMNS).index("limit") + 1, "limited", frame["limit"].notna())
+    frame["transforms"] = [printable(one.transforms.title) for one in given for _ in one.metrics]
     return _widen(frame) if wide else frame
 
 
@@ -53,7 +55,7 @@ def _long_frame(results: list[Result]) -> pd.DataFrame:
             printable(result.label),
             portable_spec(result.model.spec),
             printable(result.model.digest),
-            printable(result.benchmark.name),
+            printable(result.benchmark_name),
             result.benchmark.version,
             result.benchmark.fingerprint,
             result.dataset.fingerprint,

@@ -16,11 +16,11 @@ def summary_lines(results: Sequence[Result]) -> list[str]:
 
     A result that was made with `--limit` says so: it is no measurement of the benchmark.
     """
-    width = max((len(result.benchmark.name) for result in results), default=0)
+    width = max((len(result.benchmark_name) for result in results), default=0)
     lines = []
     for label, of_model in groupby(results, key=lambda result: result.label):
         lines.append(f"{label}: percent, with 95 % intervals")
-        lines += [f"  {result.benchmark.name:<{width}}  {headline(result)}" for result in of_model]
+        lines += [f"  {result.benchmark_name:<{width}}  {headline(result)}" for result in of_model]
     return [*lines, *warnings_of(results)]
 
 

@@ -91,7 +91,7 @@ def check_format(name: str) -> None:
 def warnings_of(results: Sequence[Result]) -> list[str]:
     """A line for each warning of a result, and what the mark of unchecked ones means."""
     lines = [
-        portable_text(f"{result.label}, {result.benchmark.name}: {warning}")
+        portable_text(f"{result.label}, {result.benchmark_name}: {warning}")
         for result in results
         for warning in result.warnings
     ]

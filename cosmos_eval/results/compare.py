@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from cosmos_eval.protocol.feature_transforms import OF_RETRIEVAL
 from cosmos_eval.results.record import Result
 from cosmos_eval.tasks.outcome import Metric
 
-IDENTITY = ("model.digest", "benchmark.fingerprint", "dataset.fingerprint", "precision", "limit")
+IDENTITY = (
+    "model.digest", "benchmark.fingerprint", "dataset.fingerprint", "precision", "limit",
+    *(f"transforms.{name}" for name in OF_RETRIEVAL),
+)  # fmt: skip
 """The parts of `Result.identity`, as fields of the record."""
 ABSENT = "-"
 

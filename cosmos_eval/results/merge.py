@@ -174,7 +174,7 @@ def _benchmark_folder(path: Path, result: Result) -> str:
     """The name of the benchmark, as `run` names the folder; the name in a record may not be a valid folder name."""
     name = result.benchmark.name
     plain = all(c.isalnum() or c in "-_." for c in name) and name[0] not in "-."
-    return name if plain else path.parent.name.lstrip(".") or "benchmark"
+    return f"{name}{result.transforms.folder_suffix}" if plain else path.parent.name.lstrip(".") or "benchmark"
 
 
 def _check_not_run(path: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.metrics.names import is_rank
+from cosmos_eval.protocol.feature_transforms import NONE as NO_TRANSFORMS
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.task_registry import find_task
 from cosmos_eval.results.class_file import read_classes
 from cosmos_eval.results.portable import portable_spec
@@ -54,6 +56,8 @@ class Result:
     timing: TimingSection
     samples: SamplesSection
     warnings: tuple[str, ...] = field(default=())
+    transforms: FeatureTransforms = NO_TRANSFORMS
+    """What was done to the embeddings after the fact; false if nothing."""
 
     file_version: ClassVar[int] = SCHEMA
     """Schema version of the file that it was read from, which decides how its samples.parquet is read. No field: equal
@@ -92,7 +96,7 @@ class Result:
         images = self.dataset.n.get("images", 0)
         limit = f", limit {self.limit:,}" if self.limit is not None else ""
         return (
-            f"Result({self.label} on {self.benchmark.name}: {self.primary} {scale * metric.value:.2f}{unit} "
+            f"Result({self.label} on {self.benchmark_name}: {self.primary} {scale * metric.value:.2f}{unit} "
             f"[{low}, {high}], {images:,} images, {self.precision}{limit})"
         )
 
@@ -112,7 +116,13 @@ class Result:
             self.limit,
             self.benchmark.scoring_version,
             self.benchmark.plugins,
+            self.transforms,
         )
+
+    @property
+    def benchmark_name(self) -> str:
+        """Name of the benchmark in tables: with what was done to the embeddings, so that no table mixes the numbers."""
+        return self.transforms.name_of(self.benchmark.name)
 
     @property
     def label(self) -> str:
@@ -149,6 +159,7 @@ class Result:
             "timing": self.timing.record(),
             "samples": self.samples.record(),
             "warnings": list(self.warnings),
+            **({"transforms": self.transforms.record()} if self.transforms else {}),
         }
 
     @classmethod
@@ -177,6 +188,7 @@ class Result:
             timing=TimingSection.from_record(record["timing"]),
             samples=SamplesSection.from_record(record["samples"]),
             warnings=tuple(record["warnings"]),
+            transforms=FeatureTransforms(**record.get("transforms", {})),
         )
         object.__setattr__(result, "file_version", version)  # frozen for everybody else
         return result
@@ -223,6 +235,7 @@ def identity(
     limit: int | None,
     scoring_version: int = 1,
     plugins: Mapping[str, str] | None = None,
+    transforms: FeatureTransforms = NO_TRANSFORMS,
 ) -> str:
     """Digest of model, protocol and dataset fingerprints, precision, limit, and of the code that scores; empty for a
     model without a digest.
@@ -233,6 +246,7 @@ def identity(
         scoring_version: of the task (`TaskInfo.scoring_version`). Version 1 adds nothing, so that results of before
             there were versions keep their identity.
         plugins: task or reader -> distribution and version, of those that another package brings.
+        transforms: what is done to the embeddings. Nothing adds nothing, so that results of before keep their identity.
     """
     if not model_digest:
         return ""
@@ -241,6 +255,8 @@ def identity(
         parts.append({"scoring_version": scoring_version})
     if plugins:
         parts.append({"plugins": dict(sorted(plugins.items()))})
+    if transforms:
+        parts.append({"transforms": transforms.record()})
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -110,7 +110,7 @@ def read_model(path: Path) -> dict[str, tuple[Path, Result]]:
     """Read the results of the only model below a folder, or one RESULT.json; by benchmark, in path order.
 
     Returns:
-        name of the benchmark -> path of its RESULT.json, and the result.
+        name of the benchmark (`Result.benchmark_name`) -> path of its RESULT.json, and the result.
 
     Raises:
         RequestError: nothing there, a broken result, several models, or several results of one benchmark.
@@ -129,7 +129,7 @@ def read_model(path: Path) -> dict[str, tuple[Path, Result]]:
         )
     by_benchmark: dict[str, tuple[Path, Result]] = {}
     for result_path, result in located:
-        name = result.benchmark.name
+        name = result.benchmark_name
         if name in by_benchmark:
             raise RequestError(
                 f"two results of {name}: {by_benchmark[name][0]} and {result_path}; give the path of one"

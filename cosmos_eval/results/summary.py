@@ -24,7 +24,7 @@ def as_listed(path: Path, result: Result, below: Path) -> tuple[str, ...]:
     """One row of `results list`, under LISTED."""
     return (
         plain(result.label),
-        plain(f"{result.benchmark.name} v{result.benchmark.version}"),
+        plain(result.transforms.name_of(f"{result.benchmark.name} v{result.benchmark.version}")),
         plain(result.primary),
         shown(result.primary, result.metrics[result.primary]),
         f"{result.metrics[result.primary].n:,}",

@@ -13,6 +13,7 @@ from cosmos_eval.datasets.decoders import PIL, check_decoder
 from cosmos_eval.datasets.resized import read_resized
 from cosmos_eval.engine.batch_size import check_batch_size
 from cosmos_eval.engine.worker_count import AUTO
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,14 @@ class RunOptions(EncodingOptions):
     device: str = "auto"
     limit: int | None = None
     """Evaluate on this many images only; such results are marked and never ranked."""
+    truncate_dim: int | None = None
+    """Keep this number of dimensions of each embedding; None keeps all."""
+    center: bool = False
+    """Whether the mean embedding of each modality is subtracted."""
+    quantize: str | None = None
+    """int8 or binary codes in place of the embeddings; None: neither."""
+    dual_softmax: float | None = None
+    """Retrieval: multiply scores with the softmax over queries of this number times the scores; None: do not."""
     seed: int = 0
     """Seed of the bootstrap resampling behind the intervals."""
     overwrite: bool = False
@@ -74,7 +83,13 @@ class RunOptions(EncodingOptions):
         super().__post_init__()
         if self.limit is not None:
             require_whole_number("limit", self.limit, 1, 10**12)
+        _ = self.transforms  # raises for a bad value
         require_whole_number("seed", self.seed, 0, 2**63 - 1)
+
+    @property
+    def transforms(self) -> FeatureTransforms:
+        """What is done to embeddings after the fact."""
+        return FeatureTransforms(**{field.name: getattr(self, field.name) for field in fields(FeatureTransforms)})
 
     @classmethod
     def from_keywords(cls, **options: Any) -> "RunOptions":

@@ -109,5 +109,6 @@ def build_result(
         ),
         samples=samples,
         warnings=(*outcome.warnings, *data.remarks, *engine.text_counts.warnings()),
+        transforms=context.options.transforms,
     )
     return with_classes(result, outcome.classes)

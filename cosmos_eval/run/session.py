@@ -28,6 +28,7 @@ from cosmos_eval.models.spec import model_kind, parse_spec
 from cosmos_eval.profiling import Profile, phase, profile_benchmark, record_encoded, use_profile
 from cosmos_eval.progress import Reporter, Silent, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, find_finished, write_not_run, write_result
@@ -92,6 +93,10 @@ class Session:
         """
         if label is not None:
             check_label(label)
+        if not self.keep_going:
+            for planned in plan:
+                if not planned.problems:
+                    self._transforms_of(planned.benchmark)  # raises before anything is computed
         with use_profile(profile):
             return self._evaluate_model(model, plan, label, profile)
 
@@ -122,7 +127,7 @@ class Session:
             if planned.problems:
                 problems = "; ".join(planned.problems)
                 if folder is not None:
-                    write_not_run(folder, model_name, planned.benchmark.name, problems)
+                    write_not_run(folder, model_name, self._name_in_tables(planned.benchmark), problems)
                 self.reporter.note(f"{planned.benchmark.name}: not run: {problems}")
                 continue
             try:
@@ -133,7 +138,7 @@ class Session:
                     raise
                 reason = self._record_failure(f"{model_name}, {planned.benchmark.name}", error)
                 if folder is not None:
-                    write_not_run(folder, model_name, planned.benchmark.name, f"failed: {reason}")
+                    write_not_run(folder, model_name, self._name_in_tables(planned.benchmark), f"failed: {reason}")
         if profile is not None:
             end_profile(profile, engine, self.out / model_folder(loaded_model) if self.out is not None else None)
         return results
@@ -191,7 +196,7 @@ class Session:
         benchmark = planned.benchmark
         started = datetime.now(UTC)
         start_seconds = time.perf_counter()
-        engine.start_benchmark(benchmark.name)
+        engine.start_benchmark(benchmark.name, self._transforms_of(benchmark))
         with phase("reading"):
             data = self.load_data(planned, engine)
         scoring = find_scoring_code(benchmark)
@@ -205,6 +210,7 @@ class Session:
                 self.options.limit,
                 scoring.scoring_version,
                 scoring.plugins,
+                self.options.transforms,
             )
             finished = find_finished(folder, key)
             if finished is not None:
@@ -242,6 +248,21 @@ class Session:
             if folder is not None:
                 write_result(folder, result)
         return result
+
+    def _transforms_of(self, benchmark: Benchmark) -> FeatureTransforms:
+        """What is done to the embeddings of a benchmark: by its definition, or by the options of the run.
+
+        Raises:
+            RequestError: an option is not defined for its task, or both the definition and the run have options.
+        """
+        of_run, of_definition = self.options.transforms, benchmark.transforms
+        of_run.require_defined_for(benchmark.name, benchmark.task, task_info(benchmark.task).transforms)
+        if of_run and of_definition:
+            raise RequestError(
+                f"{benchmark.name}: its definition transforms embeddings ({of_definition.title}); run it without "
+                f"{of_run.arguments}"
+            )
+        return of_run or of_definition
 
     def _fetched_parts(self, planned: PlannedBenchmark) -> dict[str, Any]:
         """Where the data were fetched. A manifest that is damaged costs the provenance, and not the measurement."""
@@ -298,7 +319,10 @@ class Session:
             )
         return self._streams[name]
 
+    def _name_in_tables(self, benchmark: Benchmark) -> str:
+        return self.options.transforms.name_of(benchmark.name)
+
     def _result_folder(self, model: Model, benchmark: Benchmark) -> Path | None:
         if self.out is None:
             return None
-        return self.out / model_folder(model) / benchmark.name
+        return self.out / model_folder(model) / f"{benchmark.name}{self.options.transforms.folder_suffix}"

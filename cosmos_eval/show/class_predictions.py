@@ -62,25 +62,27 @@ def predict(scores: QueryScores, is_true: np.ndarray, is_undecided: np.ndarray |
         order = of_class.argsort(dim=1, descending=True, stable=True)[:, :TOP]
         true_scores = of_class.masked_fill(~true, -torch.inf)
         wrong_scores = of_class.masked_fill(true | ~decided, -torch.inf)
-        best_true_score, best_true = true_scores.max(1)
+        highest_true, true_class = true_scores.max(1)
         highest = of_class == of_class.amax(1, keepdim=True)
         has_true = true.any(1)
         parts.append(
             (
                 order,
                 of_class.gather(1, order),
-                torch.where(has_true, best_true_score - wrong_scores.amax(1), torch.nan),
-                torch.where(has_true, best_true, -1),
-                torch.where(has_true, best_true_score, torch.nan),
-                1 + (wrong_scores >= best_true_score[:, None]).sum(1),
+                torch.where(has_true, highest_true - wrong_scores.amax(1), torch.nan),
+                torch.where(has_true, true_class, -1),
+                torch.where(has_true, highest_true, torch.nan),
+                1 + (wrong_scores >= highest_true[:, None]).sum(1),
                 highest.sum(1),
             )
         )
         single = torch.nonzero(true.sum(1) == 1)[:, 0]
         shares = (highest[single].double() / highest[single].sum(1, keepdim=True)).numpy()
-        np.add.at(confusion, best_true[single].numpy(), shares)
-    joined = [torch.cat(blocks).numpy() for blocks in zip(*parts, strict=True)]
-    return Predictions(*joined, confusion=confusion)
+        np.add.at(confusion, true_class[single].numpy(), shares)
+    top, top_scores, margin, best_true, best_true_score, rank, tied = (
+        torch.cat(blocks).numpy() for blocks in zip(*parts, strict=True)
+    )
+    return Predictions(top, top_scores, margin, best_true, best_true_score, rank, tied, confusion)
 
 
 def confused_pairs(confusion: np.ndarray, count: int) -> list[tuple[int, int, float]]:

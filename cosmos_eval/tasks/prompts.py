@@ -14,10 +14,11 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data.class_prompts import Templates
+from cosmos_eval.engine.embedding_scores import DotProductScores
 from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import Scores
 from cosmos_eval.engine.unit_features import normalise_features
-from cosmos_eval.metrics.query_scores import DotProducts, MeanOverPrompts, QueryScores
+from cosmos_eval.metrics.query_scores import MeanOverPrompts, QueryScores
 from cosmos_eval.protocol.benchmark import Benchmark
 
 PLACEHOLDER = re.compile(r"\{c?\}")
@@ -151,7 +152,8 @@ def score_classes(scores: Scores, prompts: ClassPrompts) -> tuple[QueryScores, T
     assert scores.image_features is not None
     assert scores.text_features is not None
     class_embeddings = prompts.average(scores.text_features)
-    return DotProducts(scores.image_features, class_embeddings), class_embeddings
+    assert isinstance(scores, DotProductScores)
+    return scores.of_classes(class_embeddings), class_embeddings
 
 
 def _fill(template: str, name: str) -> str:

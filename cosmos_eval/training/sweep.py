@@ -120,6 +120,7 @@ def expand(spec: str, problems: MutableMapping[str, str] | None = None) -> list[
     folders = {checkpoint.path.parent for checkpoint in checkpoints}
     parent = os.path.commonpath(folders)
     selector = "#student" if parsed.selector == "student" else ""
+    selector += "".join(f"?{key}={value}" for key, value in parsed.options.items())
     swept = []
     for checkpoint in checkpoints:
         folder = checkpoint.path.parent

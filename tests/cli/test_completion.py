@@ -56,7 +56,7 @@ def test_own_definitions_of_this_folder_are_offered_and_other_paths_are_left_to_
     assert complete("run", "--benchmark", "m") == ["mmvp-vlm", "mnist", "mnist-wds", "mine.yaml", "more.yml"]
     assert complete("data", "check", "mi") == ["mine.yaml"]
     assert complete("train", "m") == [*(name for name in list_presets() if name[0] == "m"), "mine.yaml", "more.yml"]
-    assert complete("data", "fetch", "mi") == []  # the table of sources knows only our own
+    assert complete("data", "fetch", "mi") == ["mine.yaml"]
     assert complete("run", "--benchmark", "./mi") == []  # bash then offers files
     assert complete("run", "--out", "m") == []
 

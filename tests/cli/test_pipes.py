@@ -50,9 +50,11 @@ LINES = {
     "results diff": (1, "{Colours} {Constant}"),
     "results merge": (0, "eval --out merged"),
     "results schema": (0, ""),
+    "results classes": (2, "{Colours}"),
     "show segmentation": (0, "--model cosmos:toybox --benchmark masks.yaml --out shown"),
     "show attention": (0, "--model cosmos:toybox --scene 0 --out shown"),
     "show retrieval": (0, f"--model {COLOURS} --benchmark pairs.yaml --data-root . --out shown --cases 1"),
+    "show classification": (0, "--model cosmos:toybox --benchmark classes.yaml --out shown --images 1"),
     "show model": (0, "cosmos:toybox"),
     "show perception": (0, f"--model {COLOURS} --benchmark items.yaml --out shown --cases 1"),
 }  # fmt: skip
@@ -70,7 +72,9 @@ def world(tmp_path_factory) -> Path:
     items = {"name": "items", "version": 1, "task": "perception", "metrics": {"primary": "accuracy"}}
     masks["dataset"] = {"scenes": 2, "size": 32, "expected": {"images": 2}}
     items["dataset"] = {**TOYBOX, "scenes": 6}
-    for name, record in (("masks", masks), ("items", items)):
+    classes = {"base": "toybox-classification", "name": "classes", "version": 1}
+    classes["dataset"] = {"per_class": 1, "expected": {"images": 48, "classes": 48}}
+    for name, record in (("masks", masks), ("items", items), ("classes", classes)):
         (root / f"{name}.yaml").write_text(yaml.safe_dump(record))
     (root / "run").mkdir()
     checkpoint(root / "run" / "step-00000100.pt", 100)

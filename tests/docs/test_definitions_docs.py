@@ -39,7 +39,7 @@ def test_readers_and_options_are_those_of_the_registry():
 
 def test_keys_settings_and_metrics_are_those_of_the_code():
     settings_keys = {key for name in TASKS if (key := task_info(name).settings_key)}
-    computed = {"settings", "fingerprint", "folder", "data_root", "path", "same_data_as"}
+    computed = {"settings", "fingerprint", "folder", "data_root", "path", "same_data_as", "data"}
     keys = {field.name for field in fields(Benchmark)} - computed
     assert first_column(section("Keys")) == {*keys, *settings_keys, "base"}
     assert first_column(section("Segmentation settings")) == {"segmentation", *SETTINGS}

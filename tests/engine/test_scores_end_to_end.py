@@ -155,3 +155,22 @@ def test_a_profile_and_a_limit_work_with_pairs(definitions, tmp_path):
     seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
     assert seconds["pairs"] > 0
     assert set(seconds) <= set(PHASES)  # or the sentence on the slowest phase would fail
+
+
+def test_a_cosmos_with_its_cross_scorer_runs_on_every_task_and_reranks(definitions, tmp_path, capsys):
+    benchmarks = [part for task in TASKS for part in ("--benchmark", str(definitions[task]))]
+    spec, out = "cosmos:untrained-toybox?scorer=cross", tmp_path / "out"
+    run = ["run", "--model", spec, *benchmarks, "--rerank", "3", "--batch-size", "8", "--out", str(out)]
+    assert run_command(run) == 0
+    records = {path.parent.name: json.loads(path.read_text()) for path in out.rglob("RESULT.json")}
+    assert len(records) == 3
+    assert {record["model"]["scorer"] for record in records.values()} == {"cross"}
+    encoded = {name: record["timing"]["encoded"] for name, record in records.items()}
+    retrieval = encoded["tiny-retrieval"]
+    assert 17 * 3 <= retrieval["pairs"] <= 17 * 3 + 34 * 3
+    assert (retrieval["images"], retrieval["texts"]) == (17, 34)
+    assert all(counts["pairs"] > 0 for counts in encoded.values())
+    # Kept, and known by its digest and not by its spec: the plain model measures everything itself.
+    capsys.readouterr()
+    assert run_command([*run[:2], "cosmos:untrained-toybox", *run[3:5], "--out", str(out)]) == 0
+    assert len(list(out.rglob("RESULT.json"))) == 4

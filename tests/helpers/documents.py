@@ -29,6 +29,8 @@ def check_command(command: str) -> None:
     group = typer.main.get_command(cli.app)
     words = shlex.split(command)
     words = words[words.index("cosmos_eval") + 1 :] if "cosmos_eval" in words else words[1:]
+    if words in (["--install-completion"], ["--show-completion"]):
+        return  # of every Typer program; parsing it would already do it
     context = group.make_context("cosmos-eval", words, resilient_parsing=False)
     name, found, rest = group.resolve_command(context, [*context._protected_args, *context.args])
     while hasattr(found, "resolve_command"):  # a group, as `data check`

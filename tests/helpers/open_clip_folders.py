@@ -121,6 +121,7 @@ def write_architecture(arch: str, folder: Path) -> tuple[nn.Module, Any, Any]:
     created = open_clip.create_model_and_transforms(f"local-dir:{folder}", pretrained_text=False, **options)
     network, preprocess = created[0].eval(), created[2]
     for parameter in network.parameters():  # zeros and ones of a new network would hide a wrong order of operations
+        parameter.data.nan_to_num_(0, 0, 0).clamp_(-100, 100)  # CoCa leaves a projection uninitialised
         if parameter.ndim:
             parameter.data.add_(0.02 * torch.randn_like(parameter))
     save_file(

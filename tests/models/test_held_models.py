@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast as FastTokenizer
 from cosmos_core.errors import RequestError
 from cosmos_eval import ClassificationData, SegmentationData, evaluate, load_model, make_benchmark
 from cosmos_eval.models.python import as_model
+from tests.helpers.tiny_hf import BUILD, save
 from tests.models.test_models_cosmos import tiny_cosmos
 from tests.models.test_models_hf import clip, clip_tokenizer, siglip
 
@@ -140,6 +141,19 @@ def test_a_model_of_transformers_has_the_numbers_of_its_folder(family, tmp_path,
     assert held.training
     assert result.model.extra["context_length"] == expected.model.extra["context_length"]
     assert as_model((held, processor)).digest == result.model.digest
+
+
+@pytest.mark.parametrize("name", ["siglip2", "flava", "align"])
+def test_other_families_of_transformers_have_the_features_of_their_folder(name, tmp_path):
+    model = load_model(f"hf:{save(tmp_path, BUILD[name])}")
+    processor = types.SimpleNamespace(image_processor=model.preprocess.processor, tokenizer=model.tokenizer)
+    held = as_model((model.network, processor))
+    x = torch.stack([model.preprocess(image) for image in images(2)])
+    assert torch.equal(torch.stack([held.preprocess(image) for image in images(2)]), x)
+    assert torch.equal(held.encode_image(x), model.encode_image(x))
+    assert torch.equal(held.encode_text(TEXTS), model.encode_text(TEXTS))
+    assert held.describe()["image_size"] == model.describe()["image_size"]
+    assert held.facts() == model.facts()
 
 
 def test_a_cosmos_needs_nothing_else(data):

@@ -243,7 +243,7 @@ def test_a_processor_for_another_size_is_refused(tmp_path):
 
 def test_another_kind_of_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(RequestError, match="is a bert model; this adapter reads clip and siglip"):
+    with pytest.raises(RequestError, match="is a bert model; this adapter reads clip, siglip, siglip2, metaclip_2"):
         load_model(f"hf:{tmp_path}")
 
 

@@ -41,7 +41,7 @@ def offline(monkeypatch, tmp_path):
         ("cosmos:nope", "no released checkpoint with this name"),
         ("cosmos:untrained-nope", "no model preset 'nope'"),
         ("cosmos:toybox#student", "holds toybox's teacher only"),
-        (f"cosmos:untrained-toybox?seed={10**400}", "the only one is ?seed=NUMBER"),
+        (f"cosmos:untrained-toybox?seed={10**400}", "write ?seed=NUMBER"),
         ("open_clip:ViT-B-99/openai", "has no architecture 'ViT-B-99'"),
         ("open_clip:ViT-B-32/nope", "neither a file nor a tag of ViT-B-32"),
         ("open_clip:local-dir:nope", "does not exist; give a folder"),

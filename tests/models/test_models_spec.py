@@ -108,3 +108,37 @@ def test_specs_slugs_and_the_list_import_nothing_heavy():
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "options"),
+    [
+        ("hf:a?b", "a?b", {}),
+        ("hf:a?b?processor=fast", "a?b", {"processor": "fast"}),
+        ("hf:a?revision=v1.0&scorer=itm", "a", {"revision": "v1.0", "scorer": "itm"}),
+        ("cosmos:runs/a?b.pt", "runs/a?b.pt", {}),
+        ("cosmos:runs/a?b.pt#student?scorer=cross", "runs/a?b.pt", {"scorer": "cross"}),
+        ("flair:a?b=c.pt?scorer=clip", "a?b=c.pt", {"scorer": "clip"}),
+    ],
+)
+def test_a_question_mark_belongs_to_the_name_unless_an_option_of_the_kind_follows(text, name, options):
+    spec = parse_spec(text)
+    assert (spec.name, spec.options) == (name, options)
+    assert spec.revision == options.get("revision", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hf:a?processor=fast&colour=red", "has the option 'colour'; the options are processor, max-num-patches"),
+        ("hf:a?revision=v1&revision=v2", "has the option revision twice"),
+        ("hf:a?revision=../x", r"has the option revision as '\.\./x'"),
+        ("open_clip:hf-hub:a/b?revision=v1&scorer=clip", "has the option 'scorer'; the options are revision"),
+        ("open_clip:hf-hub:a/b?rev=v1", r"names no repository of the hub; .*\?revision="),
+        ("cosmos:x.pt?scorer=itm", "has the option scorer as 'itm'"),
+        ("cosmos:x.pt?scorer=cross&seed=3", "has the option 'seed'; the options are scorer"),
+    ],
+)
+def test_options_after_a_known_one_must_be_known_too(text, message):
+    with pytest.raises(RequestError, match=message):
+        parse_spec(text)

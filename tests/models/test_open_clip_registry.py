@@ -4,6 +4,7 @@ import json
 import random
 import re
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -21,14 +22,13 @@ from tests.models.test_models_open_clip import CONFIG
 from tests.models.test_models_open_clip_folder import load_error, write_folder
 
 FAMILIES = (
-    "coca_ViT-B-32", "coca_roberta-ViT-B-32", "convnext_tiny", "EVA02-B-16", "MobileCLIP-S1", "MobileCLIP2-B",
-    "mt5-base-ViT-B-32", "nllb-clip-base-siglip", "PE-Core-T-16-384", "RN50", "ViT-B-16-SigLIP", "ViT-B-32-SigLIP2-256",
-    "ViT-L-14-CLIPA", "ViT-L-14-worldwide", "ViTamin-S", "xlm-roberta-base-ViT-B-32",
+    "coca_roberta-ViT-B-32", "EVA02-B-16", "nllb-clip-base-siglip", "RN50", "ViT-B-32-SigLIP2-256",
+    "ViT-L-14-worldwide", "ViTamin-S",
 )  # fmt: skip
-"""One of each family; the walk over all of them is slow."""
+"""Image towers of each kind, and text towers of each kind: a few seconds each. The walk over all of them is slow."""
 LARGE = re.compile(r"big|gopt|SO400M|xx?large|XL|-[eEHg]-|[34]..$|x\d\d")
 SAMPLE = random.Random(16).sample(
-    sorted(a for a in set(list_architectures()) - set(FAMILIES) if not LARGE.search(a)), 2
+    sorted(a for a in set(list_architectures()) - set(FAMILIES) if not LARGE.search(a)), 1
 )
 TEXTS = [
     "word5", "word6 word7", "", "A PHOTO of word8, the 3rd.", " ".join(f"word{i % 30 + 4}" for i in range(200)),
@@ -42,7 +42,8 @@ def check_architecture(arch, folder):
     with shallow_timm():
         network, transform, tokenizer = write_architecture(arch, folder)
         model = load_model(f"open_clip:local-dir:{folder}")
-    images = [Image.effect_noise(size, 90).convert("RGB") for size in SIZES]
+    pixels = np.random.default_rng(0)
+    images = [Image.fromarray(pixels.integers(0, 256, (height, width, 3), np.uint8)) for width, height in SIZES]
     x = torch.stack([model.preprocess(image) for image in images])
     assert torch.equal(x, torch.stack([transform(image) for image in images]))
     with torch.no_grad():

@@ -148,3 +148,12 @@ def test_templates_that_change_nothing_are_refused():
         replace_prompts([load_benchmark("toybox-retrieval")], templates="simple-7")
     with pytest.raises(RequestError, match="--class-names changes nothing"):
         replace_prompts([load_benchmark("toybox-segmentation")], class_names="imagenet1k")
+
+
+@pytest.mark.parametrize("text", ["name: ours\nbenchmarks: [{}]\n", "base: {}\nname: ours\n"])
+def test_a_name_that_no_file_can_have_is_an_unknown_benchmark(tmp_path, text):
+    path = tmp_path / "ours.yaml"
+    path.write_text(text.format("x" * 300))
+    with pytest.raises(RequestError, match=r"there is no (benchmark|definition) 'xxx\S*\.\.\.") as refusal:
+        resolve_benchmarks([str(path)])
+    assert len(str(refusal.value)) < 400

@@ -118,9 +118,13 @@ class TableReader:
         for name, digest in source.checksums.items():
             self.one_of(name, tuple(DIGITS), (*at, "checksums"))
             if not re.fullmatch(f"[0-9a-f]{{{DIGITS[name]}}}", str(digest)):
-                raise self.refuse((*at, "checksums"), f"{name} has {DIGITS[name]} hexadecimal digits, got {digest}")
+                raise self.refuse(
+                    (*at, "checksums"), f"{name} has {DIGITS[name]} hexadecimal digits, got {short_repr(digest)}"
+                )
         if source.revision is not None and not re.fullmatch("[0-9a-f]{7,40}", source.revision):
-            raise self.refuse((*at, "revision"), f"a revision is 7 to 40 digits of a commit, got {source.revision}")
+            raise self.refuse(
+                (*at, "revision"), f"a revision is 7 to 40 digits of a commit, got {short_repr(source.revision)}"
+            )
         if source.size is not None and source.about_size is not None:
             raise self.refuse(at, "size is exact, about_size is not; give one of them")
         if wrong := _problem_of(source):

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cosmos_eval.datasets.kinds import CLASSIFICATION
+from cosmos_eval.protocol.feature_transforms import OF_EMBEDDINGS
 from cosmos_eval.protocol.task_info import TaskInfo
 
 TOP_K = 5
@@ -39,6 +40,7 @@ INFO = TaskInfo(
     data=CLASSIFICATION,
     run="cosmos_eval.tasks.classification.measure:run",
     validate="cosmos_eval.tasks.classification.measure:validate",
+    transforms=OF_EMBEDDINGS,
     metric_names=metric_names,
     summary="images get the class with the most similar prompts: top-1, top-5 and mean per-class accuracy",
     title="Zero-shot image classification",

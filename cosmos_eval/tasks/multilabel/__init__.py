@@ -20,6 +20,7 @@ from typing import Any
 
 from cosmos_eval.datasets.kinds import MULTILABEL
 from cosmos_eval.metrics.names import SUBSET
+from cosmos_eval.protocol.feature_transforms import OF_EMBEDDINGS
 from cosmos_eval.protocol.task_info import TaskInfo
 
 OF_CLASS = "/average_precision"
@@ -41,6 +42,7 @@ INFO = TaskInfo(
     data=MULTILABEL,
     run="cosmos_eval.tasks.multilabel.measure:run",
     validate="cosmos_eval.tasks.multilabel.measure:validate",
+    transforms=OF_EMBEDDINGS,
     metric_names=metric_names,
     summary="each class ranks the images that show it above the others: mean average precision",
     title="Zero-shot multi-label classification",

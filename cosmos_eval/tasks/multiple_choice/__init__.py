@@ -21,6 +21,7 @@ from typing import Any
 
 from cosmos_eval.datasets.kinds import MULTIPLE_CHOICE
 from cosmos_eval.metrics.names import SUBSET
+from cosmos_eval.protocol.feature_transforms import OF_EMBEDDINGS
 from cosmos_eval.protocol.task_info import TaskInfo
 
 
@@ -39,6 +40,7 @@ INFO = TaskInfo(
     data=MULTIPLE_CHOICE,
     run="cosmos_eval.tasks.multiple_choice.measure:run",
     validate="cosmos_eval.tasks.multiple_choice.measure:validate",
+    transforms=OF_EMBEDDINGS,
     metric_names=metric_names,
     summary="of several captions of an image, or images of a caption, a right one scores highest: accuracy",
     title="Multiple choice",

@@ -27,6 +27,7 @@ from typing import Any
 
 from cosmos_eval.datasets.kinds import PERCEPTION
 from cosmos_eval.metrics.names import SUBSET, is_rank
+from cosmos_eval.protocol.feature_transforms import OF_EMBEDDINGS
 from cosmos_eval.protocol.task_info import TaskInfo
 
 RULES = ("accuracy", "match_accuracy", "text_score", "image_score", "group_score")
@@ -71,6 +72,7 @@ INFO = TaskInfo(
     data=PERCEPTION,
     run="cosmos_eval.tasks.perception.measure:run",
     validate="cosmos_eval.tasks.perception.measure:validate",
+    transforms=OF_EMBEDDINGS,
     metric_names=metric_names,
     summary="matching images and texts must score above others: accuracy, or text, image and group score",
     title="Perception and composition",

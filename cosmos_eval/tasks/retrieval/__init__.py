@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cosmos_eval.datasets.kinds import RETRIEVAL
+from cosmos_eval.protocol.feature_transforms import OF_RETRIEVAL
 from cosmos_eval.protocol.task_info import Refuse, TaskInfo
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def retrieval_info(name: str, per_query: Mapping[str, Any]) -> TaskInfo:
         data=RETRIEVAL,
         run=partial(run, per_query),
         validate="cosmos_eval.tasks.retrieval.measure:validate",
+        transforms=OF_RETRIEVAL,
         metric_names=partial(metric_names, per_query=per_query),
         scoring_version=1 + len(per_query),
         summary="images find their captions and captions their image: recall@k, mean and median rank",

@@ -292,7 +292,8 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     prompts = benchmark.resolve_prompts()
     images_with_class = np.bincount(pixel_counts.label[pixel_counts.counts[:, 2] > 0], minlength=len(names)).tolist()
     of_class = [metrics.get(f"{name}/iou") for name in names]
-    classes = class_table("iou", names, images_with_class, of_class, prompts.templates, prompts.query_words)
+    templates = list(prompts.templates or ())  # a list: `encode_query_words` refuses a map
+    classes = class_table("iou", names, images_with_class, of_class, templates, prompts.query_words)
     return Outcome(metrics=metrics, samples=samples, primary=primary, warnings=warnings, classes=classes)
 
 
