@@ -41,11 +41,11 @@ class TransformersViT:
     def __init__(self, network: Any) -> None:
         family = network.config.model_type
         tower = getattr(network, "vision_model", None)
-        layers = getattr(getattr(tower, "encoder", None), "layers", ())
+        layers: Any = getattr(getattr(tower, "encoder", None), "layers", ())
         if tower is None or not all(_has(tower, part) for part in _TOWER_PARTS) or not len(layers):
             raise UnsupportedTower(f"the image tower of {family} has other parts than CLIP's and SigLIP's")
         embeddings = tower.embeddings
-        last = layers[-1]
+        last: Any = layers[-1]
         if not all(_has(last, part) for part in _LAYER_PARTS) or not isinstance(embeddings.patch_embedding, nn.Conv2d):
             raise UnsupportedTower(f"the blocks of {family}'s image tower have other parts than CLIP's and SigLIP's")
         implementation = getattr(getattr(last.self_attn, "config", None), "_attn_implementation", "another")
@@ -59,7 +59,8 @@ class TransformersViT:
         is_siglip = self.projection is None and not _has(embeddings, "class_embedding") and _has(tower, "head")
         if not is_clip and not (is_siglip and all(_has(self.pooler, part) for part in _POOLER_PARTS)):
             raise UnsupportedTower(f"{family}'s image tower pools neither as CLIP's nor as SigLIP's")
-        self.patch: tuple[int, int] = tuple(embeddings.patch_embedding.kernel_size)
+        rows, columns = embeddings.patch_embedding.kernel_size
+        self.patch = (int(rows), int(columns))
         self.attentions = ATTENTIONS
 
     def features(self, images: Tensor, attention: str) -> Tensor:

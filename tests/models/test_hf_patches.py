@@ -34,6 +34,7 @@ def test_a_family_gives_what_hooks_on_its_network_give_or_is_refused(family, tmp
         expected = dense_hooks.transformers_features(model.network, pixels[0], attention)
         torch.testing.assert_close(ours[0].flatten(0, 1).double(), expected, atol=1e-4, rtol=1e-4)
     assert model.encode_patches(torch.zeros(1, 3, 40, 70)).shape[:3] == (1, 2, 4)
-    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    side = model.preprocess(Image.new("RGB", (32, 32))).shape[-1]  # images of this side are not resized
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     window = Normalise.from_model(model, model.device)(torch.from_numpy(image)[None])
     torch.testing.assert_close(window[0], model.preprocess(Image.fromarray(image)), atol=1e-5, rtol=1e-5)
