@@ -158,12 +158,11 @@ def _templates(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[str]
     if isinstance(value, str):
         if value == FROM_DATASET:
             return None
-        if value == "maskclip-85":
-            return (*_templates("openai-80", folder, refuse), *SCENE_TEMPLATES)
-        if value in ("openai-80", "simple-7"):
+        if value in ("openai-80", "simple-7", "maskclip-85"):
             prompts = _open_clip_prompts()
-            functions = prompts.OPENAI_IMAGENET_TEMPLATES if value == "openai-80" else prompts.SIMPLE_IMAGENET_TEMPLATES
-            return tuple(function(PLACEHOLDER) for function in functions)
+            functions = prompts.SIMPLE_IMAGENET_TEMPLATES if value == "simple-7" else prompts.OPENAI_IMAGENET_TEMPLATES
+            added = SCENE_TEMPLATES if value == "maskclip-85" else ()
+            return (*(function(PLACEHOLDER) for function in functions), *added)
         if value.startswith("clip-benchmark:"):
             value = _clip_benchmark_set(TEMPLATE_FILE, value, error)
         else:
