@@ -34,7 +34,7 @@ def attention(
         list[str] | None,
         typer.Option(
             metavar="ATTENTION",
-            help="Similarity: attention in the tower's last block: vanilla, csa, clearclip or naclip; "
+            help="Similarity: attention in the tower's last block: vanilla, csa, maskclip, clearclip, naclip or raw; "
             "repeat for several (default: vanilla and csa).",
         ),
     ] = None,

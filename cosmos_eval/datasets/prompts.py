@@ -20,7 +20,12 @@ TEMPLATE_FILE = "en_zeroshot_classification_templates.json"
 FROM_DATASET = "dataset"
 DEFAULT_TEMPLATES = ["a photo of a {c}."]
 """Used where data come without a definition and have none: CLIP's paper's template for sets of everyday objects."""
-NAMED_TEMPLATES = ("openai-80", "simple-7", FROM_DATASET, "clip-benchmark:NAME")
+NAMED_TEMPLATES = ("openai-80", "simple-7", "maskclip-85", FROM_DATASET, "clip-benchmark:NAME")
+SCENE_TEMPLATES = tuple(
+    f"{start} {{c}} in the scene."
+    for start in ("there is a", "there is the", "this is a", "this is the", "this is one")
+)
+"""With `openai-80`, the templates of MaskCLIP (Zhou et al., ECCV 2022)."""
 NAMED_CLASSES = ("imagenet1k", FROM_DATASET, "clip-benchmark:NAME")
 
 
@@ -153,10 +158,11 @@ def _templates(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[str]
     if isinstance(value, str):
         if value == FROM_DATASET:
             return None
-        if value in ("openai-80", "simple-7"):
+        if value in ("openai-80", "simple-7", "maskclip-85"):
             prompts = _open_clip_prompts()
-            functions = prompts.OPENAI_IMAGENET_TEMPLATES if value == "openai-80" else prompts.SIMPLE_IMAGENET_TEMPLATES
-            return tuple(function(PLACEHOLDER) for function in functions)
+            functions = prompts.SIMPLE_IMAGENET_TEMPLATES if value == "simple-7" else prompts.OPENAI_IMAGENET_TEMPLATES
+            added = SCENE_TEMPLATES if value == "maskclip-85" else ()
+            return (*(function(PLACEHOLDER) for function in functions), *added)
         if value.startswith("clip-benchmark:"):
             value = _clip_benchmark_set(TEMPLATE_FILE, value, error)
         else:

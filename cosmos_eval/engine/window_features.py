@@ -26,7 +26,7 @@ def window_features(
 ) -> Iterator[DenseFeatures]:
     """Yield the patch features of each image; see `Engine.window_features`."""
     require_items(images, "images")
-    encode_patches = require_patch_encoder(engine.model)
+    encode_patches = require_patch_encoder(engine.model, settings["attention"])
     # Without a size: a decoder must not reduce images to the size of the whole-image tower.
     decoder = engine.decoder._replace(size=None)
     engine.compare_decoders(images, decoder)

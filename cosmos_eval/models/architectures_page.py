@@ -117,13 +117,12 @@ def write_page(architectures: Sequence[Architecture]) -> str:
     scoring = [a for a in architectures if not a.refusal]
     segmenting = [a for a in architectures if a.attentions]
     reasons = Counter(a.no_patches for a in scoring if not a.attentions)
+    without = "; ".join(f"{count} because {reason}" for reason, count in reasons.most_common())
     lines = [
         INTRODUCTION,
         "",
         f"open_clip {version('open_clip_torch')} has {len(architectures)} architectures: {len(scoring)} give scores, "
-        f"{len(segmenting)} segmentation. Without segmentation: "
-        + "; ".join(f"{count} because {reason}" for reason, count in reasons.most_common())
-        + ".",
+        f"{len(segmenting)} segmentation." + (f" Without segmentation: {without}." if without else ""),
         "",
         f"| {' | '.join(COLUMNS)} |",
         "|" + "---|" * len(COLUMNS),

@@ -262,19 +262,34 @@ def has_method(adapter: Any, name: str) -> bool:
     return callable(getattr(adapter, name, None))
 
 
-def require_patch_encoder(model: Any) -> Callable[..., Tensor]:
+def require_patch_encoder(model: Any, attention: str = "") -> Callable[..., Tensor]:
     """Return `model.encode_patches`; callers ask before they encode anything.
+
+    Args:
+        attention: the attention variant that will be asked for; empty: not checked.
 
     An adapter may have `check_patches()`, which raises RequestError if `encode_patches` would raise for every input.
 
     Raises:
-        RequestError: the model has no patch features; the message says why, and which models have them.
+        RequestError: the model has no patch features, or none with this attention; the message says why, and which
+            models have them, or which variants it has.
     """
     if not has_patches(model):
         raise no_patches_error(model.spec, "it has no encode_patches(x, attention)")
     if hasattr(model, "check_patches"):
         model.check_patches()
+    attentions = list_attentions(model)
+    if attention and attentions is not None:
+        _require_attention(attention, attentions, model.spec)
     return model.encode_patches
+
+
+def _require_attention(attention: str, attentions: tuple[str, ...], spec: str) -> None:
+    if attention not in attentions:
+        raise RequestError(
+            f"{spec} has no patch features with attention {attention!r}, only with {', '.join(attentions)}; take a "
+            "definition with one of these (segmentation: attention), or another model"
+        )
 
 
 def require_attention_reader(model: Any) -> Callable[[Tensor, Sequence[str]], AttentionMaps]:
@@ -294,8 +309,8 @@ def require_attention_reader(model: Any) -> Callable[[Tensor, Sequence[str]], At
 def no_patches_error(spec: str, reason: str) -> RequestError:
     """The error for a model without patch features; `reason` says why it has none."""
     return RequestError(
-        f"{spec} gives no features of patches: {reason}; use a cosmos: model, an open_clip: ViT, "
-        "or a python: adapter with encode_patches"
+        f"{spec} gives no features of patches: {reason}; use a cosmos: model, an open_clip: ViT or ResNet, "
+        "an hf: CLIP or SigLIP, or a python: adapter with encode_patches"
     )
 
 

@@ -280,6 +280,7 @@ OPEN_CLIP = ModelKind(
         ),
     ),
 )
+HF_CAN = f"{SCORES}; segmentation with the image tower of CLIP or SigLIP"
 HF_FAMILIES = "; ".join(family.title for family in FAMILIES.values())
 HF = ModelKind(
     "hf",
@@ -294,15 +295,15 @@ HF = ModelKind(
             "hf:HUB-ID",
             "a model of a family in docs/transformers.md, fetched at first use",
             "a model of transformers; ?revision=REVISION takes another than main",
-            SCORES,
+            HF_CAN,
             HF_FAMILIES,
         ),
-        ListedModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights", SCORES, HF_FAMILIES),
+        ListedModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights", HF_CAN, HF_FAMILIES),
         ListedModel(
             "hf:...?processor=fast",
             "as above",
             "images by the processor's torchvision backend, the default of transformers; without it by Pillow",
-            SCORES,
+            HF_CAN,
             HF_FAMILIES,
         ),
         ListedModel(
@@ -316,7 +317,7 @@ HF = ModelKind(
             "hf:...?trust-remote-code=1",
             "a model with Python code of its own; of the hub with &revision=40-DIGITS",
             "runs that code",
-            SCORES,
+            HF_CAN,
             "any with get_image_features and get_text_features",
         ),
         ListedModel(

@@ -7,13 +7,14 @@ from the tokenizer (`hf_tokenizer`). How texts are padded and cut is a fact of t
 import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from cosmos_core.dense import patch_features, require_supported_tower, supported_attentions
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import ShortRepr, as_features, no_patches_error, scale_and_bias
+from cosmos_eval.models.base import ShortRepr, as_features, as_patches, scale_and_bias
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, tokenizer_identity
 from cosmos_eval.models.hf_families import Family, context_length
 from cosmos_eval.models.hf_features import best_query_scores, image_features, text_features
@@ -71,12 +72,20 @@ class HfModel(ShortRepr):
         features = text_features(self.family, self.network, inputs)
         return as_features(features, len(texts), f"{self.spec}: encode_text")
 
-    def check_patches(self) -> NoReturn:
-        """Always raises RequestError: patch features are not read from these models."""
-        raise no_patches_error(self.spec, "of transformers' models only the pooled features are read")
-
+    @torch.no_grad()
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
         self.check_patches()
+        patches = patch_features(self.network, x.to(self.device), attention)
+        return as_patches(patches, len(x), f"{self.spec}: encode_patches")
+
+    def check_patches(self) -> None:
+        """RequestError if the image tower is of a kind without patch features."""
+        require_supported_tower(self.network, self.spec)
+
+    @property
+    def attentions(self) -> tuple[str, ...]:
+        """Attention variants of `encode_patches`; none if the image tower has no patch features."""
+        return supported_attentions(self.network)
 
     def tokenize(self, texts: list[str]) -> Tensor:
         """B texts -> (B, L) ids."""

@@ -41,6 +41,25 @@ class ProcessorPreprocess:
         return settings if self.backend == "pil" else settings | {"backend": self.backend}
 
     @property
+    def mean(self) -> tuple[float, ...]:
+        """What windows of segmentation, of pixels from 0 to 1, are shifted by so that the tower sees its own pixels."""
+        return self._normalisation()[0]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """What they are then divided by."""
+        return self._normalisation()[1]
+
+    def _normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        settings = self.settings()
+        # The factor of pixels from 0 to 1: 1 for the usual rescaling by 1/255, 255 without rescaling.
+        factor = 255 * (settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1)
+        is_normalised = settings.get("do_normalize", True)
+        mean = (settings.get("image_mean") if is_normalised else None) or (0.0,) * 3
+        std = (settings.get("image_std") if is_normalised else None) or (1.0,) * 3
+        return tuple(value / factor for value in mean), tuple(value / factor for value in std)
+
+    @property
     def patches(self) -> str:
         """How an image is cut into patches, in words; empty if it is not."""
         return ""

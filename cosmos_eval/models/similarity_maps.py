@@ -26,7 +26,7 @@ def similarity_maps(model: Any, x: Tensor, texts: Sequence[str], attention: str 
     Raises:
         RequestError: the model has no patch features, or they have another dimension than its text features.
     """
-    encode_patches = require_patch_encoder(model)
+    encode_patches = require_patch_encoder(model, attention)
     patch_features = F.normalize(encode_patches(x, attention=attention), dim=-1)  # (B, h, w, D)
     text_features = F.normalize(model.encode_text(list(texts)), dim=-1)  # (N, D)
     if patch_features.shape[-1] != text_features.shape[-1]:

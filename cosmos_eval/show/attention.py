@@ -17,7 +17,7 @@ from cosmos_core.printable import printable
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.engine import resolve_device
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, require_attention_reader, require_patch_encoder
+from cosmos_eval.models.base import Model, list_attentions, require_attention_reader, require_patch_encoder
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.similarity_maps import similarity_maps
 from cosmos_eval.results.portable import portable_spec
@@ -106,7 +106,8 @@ def show_attention(
         image: an image file; or
         scene: number of a test scene of toybox; its first caption is the text where `texts` is empty.
         kinds: of KINDS; by default attention where the model has cross-attention poolers, else similarity.
-        attentions: attention variants of the last block, a similarity map each; by default LAST_BLOCKS.
+        attentions: attention variants of the last block, a similarity map each; by default those of LAST_BLOCKS
+            that the model has.
         size: side of the model's square input in pixels; larger than its own gives finer maps.
 
     Raises:
@@ -123,7 +124,8 @@ def show_attention(
     resolved = str(resolve_device(device))
     model = load_model(spec, device=resolved) if isinstance(spec, str) else spec
     kinds = tuple(dict.fromkeys(kinds)) or (KINDS[0] if hasattr(model, "attention_maps") else KINDS[1],)
-    maps = read_maps(model, name, pil_image, texts, kinds, tuple(dict.fromkeys(attentions)) or LAST_BLOCKS, size)
+    chosen_attentions = tuple(dict.fromkeys(attentions)) or _default_attentions(model)
+    maps = read_maps(model, name, pil_image, texts, kinds, chosen_attentions, size)
     png, page = out / "attention.png", out / "attention.html"
     save_maps(maps_figure(maps), png)
     atomic_write_text(page, maps_page(maps))
@@ -159,6 +161,12 @@ def read_image_and_texts(
     return f"toybox test scene {scene}", rendered, tuple(texts or [captions(toybox_scene).full[0]])
 
 
+def _default_attentions(model: Any) -> tuple[str, ...]:
+    """Those of LAST_BLOCKS that a model has; all if it does not say, or has no patch features and will be refused."""
+    attentions = list_attentions(model)
+    return tuple(name for name in LAST_BLOCKS if name in attentions) if attentions else LAST_BLOCKS
+
+
 def read_maps(
     model: Any,
     name: str,
@@ -177,7 +185,8 @@ def read_maps(
     if "attention" in kinds:
         require_attention_reader(model)
     if "similarity" in kinds:
-        require_patch_encoder(model)  # raises before anything is encoded
+        for attention in attentions:
+            require_patch_encoder(model, attention)  # raises before anything is encoded
     x = preprocess_of(model, size)(image)[None]
     columns: list[tuple[str, Tensor]] = []  # name and (N, h, w)
     attended: AttentionMaps | None = None

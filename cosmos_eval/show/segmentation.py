@@ -103,7 +103,7 @@ def show_segmentation(
         data, images=[data.images[i] for i in chosen], masks=[data.masks[i] for i in chosen], fingerprint=""
     )
     model = load_model(spec, device=resolved) if isinstance(spec, str) else spec
-    require_patch_encoder(model)  # raises for a model without patch features
+    require_patch_encoder(model, definition.settings["attention"])  # raises for a model without such patch features
     engine = Engine(model, batch_size=batch_size, workers=workers, precision=precision, reporter=reporter)
     title = f"{portable_spec(model.spec)} on {definition.name}"
     drawing = Drawing(subset, out, title, masks)

@@ -45,7 +45,7 @@ def test_benchmarks_and_suites_are_completed_where_they_are_taken(complete):
     assert complete("data", "prepare", "resized", "sugarc") == ["sugarcrepe"]
     assert complete("watch", "runs/x", "--suite", "paper-r") == ["paper-retrieval"]
     assert complete("reproduce", "paper-r") == ["paper-retrieval"]
-    assert complete("show", "segmentation", "--benchmark", "voc20-") == ["voc20-csa"]
+    assert complete("show", "segmentation", "--benchmark", "voc20-cs") == ["voc20-csa"]
     assert complete("regress", "a", "b", "--benchmark", "sugarc") == ["sugarcrepe"]
 
 

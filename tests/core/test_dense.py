@@ -10,17 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.model import _build_vision_tower
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import QuickGELU, VisionTransformer
 
 from cosmos_core import COSMOS
 from cosmos_core.dense import (
     ATTENTIONS,
     NEIGHBOURHOOD,
-    _neighbourhood,
     patch_features,
     patch_tokens,
     require_supported_tower,
 )
+from cosmos_core.dense.variants import neighbourhood
 from cosmos_core.errors import RequestError
 from tests.closeness import assert_close
 from tests.oracles import dense as oracle
@@ -98,9 +99,11 @@ def test_any_window_size_is_what_a_loop_over_tokens_gives(height: int, width: in
     torch.testing.assert_close(ours.double(), oracle.patch_features(visual, images[0], attention), atol=2e-5, rtol=1e-5)
 
 
-def test_the_four_attentions_are_four_different_things():
+def test_the_attentions_are_different_things_and_raw_is_vanilla_without_attentional_pooling():
     visual, images = tower(), some_images()
-    features = [patch_features(visual, images, attention) for attention in ATTENTIONS]
+    features = [patch_features(visual, images, attention) for attention in ATTENTIONS if attention != "raw"]
+    assert len(features) == 5
+    assert torch.equal(features[0], patch_features(visual, images, "raw"))
     for i, first in enumerate(features):
         for second in features[i + 1 :]:
             assert (first - second).abs().mean() > 0.01
@@ -192,7 +195,7 @@ def test_the_neighbourhood_of_two_rows_of_three_patches_by_hand():
         ]
     )
     assert NEIGHBOURHOOD == 5
-    torch.testing.assert_close(_neighbourhood((2, 3), torch.zeros(1)), expected)
+    torch.testing.assert_close(neighbourhood((2, 3), torch.zeros(1)), expected)
 
 
 def test_a_tower_without_projection_gives_its_own_width():
@@ -219,7 +222,7 @@ def test_half_precision_by_autocast_stays_near():
 
 
 def test_another_attention_is_refused_by_the_words_that_there_are():
-    with pytest.raises(RequestError, match=r"unknown attention 'CSA' .* give vanilla, csa, clearclip, naclip"):
+    with pytest.raises(RequestError, match=r"unknown attention 'CSA' .* give vanilla, csa, maskclip, .*, raw"):
         patch_features(tower(), some_images(), "CSA")
 
 
@@ -231,15 +234,11 @@ def test_a_window_smaller_than_a_patch_is_refused(size: tuple[int, int]):
 
 TINY_TOWER = {"image_size": 32, "patch_size": 8, "width": 24, "layers": 1, "head_width": 12}
 REFUSED: dict[str, Any] = {
-    "a timm model": lambda: _build_vision_tower(8, {"timm_model_name": "test_vit", "image_size": 160}),
-    "a ResNet": lambda: _build_vision_tower(
-        8, {"layers": (1, 1, 1, 1), "width": 8, "head_width": 16, "image_size": 32}
-    ),
     "a Linear": partial(torch.nn.Linear, 2, 2),
-    "pools by attention": lambda: _build_vision_tower(8, TINY_TOWER | {"attentional_pool": True}),
-    "pools by 'avg'": lambda: _build_vision_tower(8, TINY_TOWER | {"pool_type": "avg"}),
+    "two attentional poolers": lambda: _build_vision_tower(8, TINY_TOWER | {"attentional_pool": "parallel"}),
     "pools by 'none'": lambda: _build_vision_tower(8, TINY_TOWER | {"pool_type": "none"}),
     "scaled cosine attention": lambda: _build_vision_tower(8, TINY_TOWER | {"scaled_cosine_attn": True}),
+    "timm's NormFreeNet": lambda: TimmModel("test_nfnet", 8, pool="avg", proj=None),
 }
 
 
@@ -247,7 +246,7 @@ REFUSED: dict[str, Any] = {
 def test_other_towers_are_refused_in_one_line(reason: str):
     visual = REFUSED[reason]()
     with pytest.raises(
-        RequestError, match=f"^mine gives no features of patches: .*{reason}.*; COSMOS and open_clip's ViTs"
+        RequestError, match=f"^mine gives no features of patches: .*{reason}.*; COSMOS, open_clip's ViTs"
     ):
         require_supported_tower(visual, "mine")
     with pytest.raises(RequestError, match=reason) as refusal:

@@ -82,8 +82,10 @@ def _weights(i: int, q: list[Tensor], k: list[Tensor], kind: str, places: list[t
     def logits(mine: Tensor, others: list[Tensor]) -> list[float]:
         return [(mine @ other).item() / math.sqrt(len(mine)) for other in others]
 
-    if kind == "vanilla":
+    if kind in ("vanilla", "raw"):
         return softmax(logits(q[i], k))
+    if kind == "maskclip":
+        return [float(j == i) for j in range(len(q))]
     if kind == "csa":
         both = zip(softmax(logits(q[i], q)), softmax(logits(k[i], k)), strict=True)
         return [by_query + by_key for by_query, by_key in both]

@@ -53,7 +53,9 @@ def test_a_folder_that_several_lack_is_told_once(capsys, tmp_path):
     assert sum(folder in line for line in lines) == 1
     # they follow each other, so that one sees them together
     order = list(rows)
-    assert order[order.index("voc20") :][:4] == ["voc20", "voc20-csa", "voc21", "voc21-csa"]
+    assert order[order.index("voc20") :][:7] == [
+        *("voc20", "voc20-clearclip", "voc20-csa", "voc20-maskclip", "voc20-naclip", "voc20-naclip-unrefined", "voc21")
+    ]
 
 
 def test_the_next_command_works_and_is_the_cheapest(capsys, tmp_path):

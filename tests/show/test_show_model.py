@@ -32,7 +32,7 @@ def test_a_cosmos_has_all_facts_and_can_be_asked_for_everything_but_pairs():
     assert not [key for key in LABELS if key not in sheet.facts and key not in ("activation_source", "logit_bias")]
     assert sheet.facts["embedding_width"] == 128
     assert find(sheet, "retrieval") == (True, "dot product of unit embeddings")
-    assert find(sheet, "segmentation") == (True, "attention variants: vanilla, csa, clearclip, naclip")
+    assert find(sheet, "segmentation") == (True, "attention variants: vanilla, csa, maskclip, clearclip, naclip, raw")
     assert answers(sheet)["attention"] == (True, "its cross-attention poolers")
     assert answers(sheet)["scores"] == (False, "it has no score_pairs: it scores by embeddings alone")
     assert len(sheet.digest) == 64

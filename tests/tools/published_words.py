@@ -6,8 +6,9 @@ A figure is mapped only where protocol and data are ours: the same images, promp
   ARO, which differ from the authors';
 - ARO in vl_compo: whether its means leave out the relations that the authors' notebook lists as symmetric is not
   stated, and its shuffles are other ones than anybody's;
-- segmentation with another attention (NACLIP, ClearCLIP, ResCLIP, MaskCLIP, TCL), with refinement (PAMR), and plain
-  CLIP as they tell it: papers differ in its thresholds and in whether the last block keeps its residual.
+- segmentation with MaskCLIP as later papers quote it (its own code has none of these figures, and windows, prompts and
+  thresholds are not stated), with GEM, ResCLIP and TCL, with SCLIP as ClearCLIP computes it again, and plain CLIP:
+  papers differ in its thresholds and in whether the last block keeps its residual.
 """
 
 from pathlib import Path
@@ -28,6 +29,15 @@ CSA = {
     "Cityscapes val": "cityscapes-csa",
     "ADE20K val": "ade20k-csa",
 }
+ATTENTIONS = {
+    ("NACLIP", "NACLIP reduced arch + PAMR"): "naclip",
+    ("ResCLIP", "NACLIP (no PAMR)"): "naclip-unrefined",
+    ("ResCLIP", "ClearCLIP"): "clearclip",
+    ("ClearCLIP", "ClearCLIP"): "clearclip",
+    ("ClearCLIP", "OpenCLIP + ClearCLIP"): "clearclip",
+    ("ClearCLIP", "MetaCLIP + ClearCLIP"): "clearclip",
+}
+"""Rows of segmentation with another attention than CSA, by the end of our benchmarks' names."""
 DATACOMP = {
     "ImageNet 1k zero-shot": [("imagenet1k-wds", "top1"), ("imagenet1k", "top1")],
     "Food-101 zero-shot": [("food101-wds", "top1")],
@@ -75,9 +85,15 @@ MODELS = {
     ("MMVP", "SigLIP SO400M 384"): "open_clip:ViT-SO400M-14-SigLIP-384/webli",
     ("MMVP", "DFN ViT-H-14 224"): "open_clip:ViT-H-14-quickgelu/dfn5b",
     ("SCLIP", "SCLIP (CSA, no PAMR)"): "open_clip:ViT-B-16/openai",
+    ("NACLIP", "NACLIP reduced arch + PAMR"): "open_clip:ViT-B-16/openai",
+    ("ResCLIP", "NACLIP (no PAMR)"): "open_clip:ViT-B-16/openai",
+    ("ResCLIP", "ClearCLIP"): "open_clip:ViT-B-16/openai",
+    ("ClearCLIP", "ClearCLIP"): "open_clip:ViT-B-16/openai",
+    ("ClearCLIP", "OpenCLIP + ClearCLIP"): "open_clip:ViT-B-16/laion2b_s34b_b88k",
+    ("ClearCLIP", "MetaCLIP + ClearCLIP"): "open_clip:ViT-B-16-quickgelu/metaclip_fullcc",
 }
 """Of papers that call models by names of their own. MetaCLIP's rows of MMVP do not say on how much it was trained, and
-EVA02's not at which size."""
+EVA02's not at which size. The weights of ClearCLIP's rows are those that its code loads."""
 GELU = "GELU config; see quickgelu row"
 """Rows of weights that were trained with QuickGELU and measured without: no spec of ours builds that network."""
 
@@ -88,6 +104,9 @@ def benchmarks_of(paper: str, model: str, benchmark: str, metric: str) -> list[t
         return _cosmos(model, benchmark, metric)
     if paper.startswith("SCLIP") or (paper.startswith("ResCLIP") and model == "SCLIP"):
         return [(CSA[benchmark], "miou")] if benchmark in CSA else []
+    if (paper.partition(" ")[0], model) in ATTENTIONS and benchmark in CSA:
+        name = CSA[benchmark].removesuffix("-csa")
+        return [(f"{name}-{ATTENTIONS[paper.partition(' ')[0], model]}", "miou")]
     if paper.startswith("open_clip 38"):
         return DATACOMP.get(benchmark, [])
     if paper.startswith(("open_clip retrieval", "vl_compo")) and metric in RETRIEVAL:

@@ -120,7 +120,8 @@ def predict_label_maps(benchmark: Benchmark, data: SegmentationData, engine: Eng
         RequestError: a model without patch features, an image or mask that cannot be read, a mask of another size than
             its image, or a label that is not a class; names the image.
     """
-    require_patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
+    # Raises for a model without patch features, or without this attention, before any text is encoded.
+    require_patch_encoder(engine.model, benchmark.settings["attention"])
     queries, class_of_query = encode_query_words(benchmark, engine)
     yield from _predict_images(benchmark, data, engine, LabelMapPredictor(queries, class_of_query, benchmark.settings))
 
@@ -249,7 +250,8 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     Args:
         seed: seed of the bootstrap resampling.
     """
-    require_patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
+    # Raises for a model without patch features, or without this attention, before any text is encoded.
+    require_patch_encoder(engine.model, benchmark.settings["attention"])
     queries, class_of_query = encode_query_words(benchmark, engine)
     shared = _SharedInput(benchmark, replace(data, images=(), masks=()), queries.cpu(), class_of_query)
     areas, feature_ranges = _evaluate_images(shared, data, engine)

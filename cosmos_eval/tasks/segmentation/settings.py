@@ -6,7 +6,7 @@ from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import near
 from cosmos_eval.protocol.source import Keys, Source
 
-ATTENTIONS = ("vanilla", "csa", "clearclip", "naclip")
+ATTENTIONS = ("vanilla", "csa", "maskclip", "clearclip", "naclip", "raw")
 """Variants of the image tower's last attention block; described in `cosmos_core.dense`."""
 SETTINGS: dict[str, Any] = {
     "attention": "vanilla",
