@@ -24,7 +24,7 @@ SAME_DATA = {
 NOT_COLLECTED = {
     "clip-benchmark/wds_mscoco_captions": "README of clip-benchmark 1.6.2",
     "clip-benchmark/wds_voc2007_multilabel": "README of clip-benchmark 1.6.2",
-    "https://objectnet.dev/download.html": "comments of clip-benchmark 1.6.2, and READMEs that tell how to get ObjectNet",
+    "https://objectnet.dev/download.html": "README files that tell how to get ObjectNet",
 }
 """Addresses without a row in the facts, and where they were read."""
 
