@@ -1,0 +1,36 @@
+"""Shipped definitions that need no row of their own in the table of sources: they read the data of their `base`."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cosmos_core.yaml_text import read_yaml
+from cosmos_eval.datasets.fetch.table import Recipe
+from cosmos_eval.datasets.reader_registry import reads_same_data
+
+
+def inherited_recipes(recipes: Mapping[str, Recipe], definitions: Mapping[str, Path]) -> dict[str, Recipe]:
+    """Recipes of the definitions without a row that keep the reader, paths and split of a base with one.
+
+    Args:
+        recipes: benchmark -> its row in the table.
+        definitions: benchmark -> file of its definition; a base is among them.
+
+    Raises:
+        RequestError: a file is not YAML.
+    """
+    read = cache(lambda name: read_yaml(definitions[name]))
+    inherited = {}
+    for name in sorted(definitions.keys() - recipes.keys()):
+        value = read(name)
+        base = value.get("base") if isinstance(value, dict) else None
+        if base in recipes and base in definitions and _keeps_data(value, read(base)):
+            inherited[name] = replace(recipes[base], benchmark=name)
+    return inherited
+
+
+def _keeps_data(value: dict[str, Any], base: dict[str, Any]) -> bool:
+    changes = value.get("dataset", {})
+    return isinstance(changes, dict) and reads_same_data({**base["dataset"], **changes}, base["dataset"])
