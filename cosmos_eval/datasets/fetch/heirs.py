@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from cosmos_core.yaml_text import read_yaml
 from cosmos_eval.datasets.fetch.table import Recipe
@@ -19,18 +18,15 @@ def inherited_recipes(recipes: Mapping[str, Recipe], definitions: Mapping[str, P
         definitions: benchmark -> file of its definition; a base is among them.
 
     Raises:
-        RequestError: a file is not YAML.
+        RequestError: a file is not YAML, or has an unknown reader.
     """
     read = cache(lambda name: read_yaml(definitions[name]))
     inherited = {}
     for name in sorted(definitions.keys() - recipes.keys()):
         value = read(name)
-        base = value.get("base") if isinstance(value, dict) else None
-        if base in recipes and base in definitions and _keeps_data(value, read(base)):
-            inherited[name] = replace(recipes[base], benchmark=name)
+        base = str(value.get("base", ""))
+        if base in recipes and base in definitions:
+            dataset = read(base)["dataset"]
+            if reads_same_data({**dataset, **value.get("dataset", {})}, dataset):
+                inherited[name] = replace(recipes[base], benchmark=name)
     return inherited
-
-
-def _keeps_data(value: dict[str, Any], base: dict[str, Any]) -> bool:
-    changes = value.get("dataset", {})
-    return isinstance(changes, dict) and reads_same_data({**base["dataset"], **changes}, base["dataset"])
