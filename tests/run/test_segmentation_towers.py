@@ -49,7 +49,7 @@ def tower(request, tmp_path_factory) -> Iterator[tuple[str, str]]:
 def toybox(attention: str) -> Benchmark:
     benchmark = load_benchmark("toybox-segmentation")
     dataset = benchmark.dataset | {"scenes": IMAGES, "expected": {"images": IMAGES, "classes": 9}}
-    settings = benchmark.settings | {"attention": attention}
+    settings = benchmark.settings | {"attention": attention, "crop": 80, "stride": 64}  # four windows, which overlap
     return replace(benchmark, name=f"toybox-{attention}", dataset=dataset, settings=settings)
 
 
