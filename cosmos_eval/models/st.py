@@ -59,6 +59,9 @@ class StModel(ShortRepr):
         source: hub id or folder name, without the folders of this machine.
     """
 
+    packages = ("sentence-transformers",)
+    """Packages, beside those of every model, whose version features depend on."""
+
     def __init__(
         self,
         network: Any,

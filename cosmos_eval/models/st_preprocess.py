@@ -8,7 +8,6 @@ whose beginning says how long the parts are.
 import copy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,10 +29,16 @@ def without_networks(module: nn.Module) -> Any:
     """A copy of an input module that preprocesses as the original does, without its weights: workers receive it."""
     from transformers import PreTrainedModel
 
-    memo: dict[int, Any] = {
-        id(part): SimpleNamespace(config=part.config) for part in module.modules() if isinstance(part, PreTrainedModel)
-    }
-    return copy.deepcopy(module, memo)
+    memo = {id(part): _ConfigOnly(part.config) for part in module.modules() if isinstance(part, PreTrainedModel)}
+    return copy.deepcopy(module, dict(memo))
+
+
+class _ConfigOnly(nn.Module):
+    """What preprocessing reads of a network."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
 
 
 class StPreprocess:
