@@ -117,7 +117,12 @@ def _load_network(spec: ModelSpec, name: str, options: dict[str, Any]) -> tuple[
     if family is not None:
         network_class = getattr(transformers, class_name(family, config.architectures) or "")
     network, loading_info = network_class.from_pretrained(
-        name, config=config, dtype=torch.float32, output_loading_info=True, **options
+        name,
+        config=config,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # `check_all_loaded` names the tensors, which the library's error does not
+        **options,
     )
     return network, family or remote_family(config, network, spec.text), loading_info
 
@@ -248,7 +253,8 @@ def check_all_loaded(spec: ModelSpec, loading_info: dict[str, Any], unused: tupl
         ("mismatched_keys", "has {} tensors of other shapes than the model's"),
     ):
         # Old files hold position_ids, a buffer that newer versions compute.
-        keys = sorted(str(key) for key in loading_info.get(kind, ()) if not str(key).endswith("position_ids"))
+        named = (key[0] if isinstance(key, tuple) else key for key in loading_info.get(kind, ()))  # or with its shapes
+        keys = sorted(str(key) for key in named if not str(key).endswith("position_ids"))
         keys = [key for key in keys if kind != "unexpected_keys" or not key.startswith(unused)]
         if keys:
             raise RequestError(

@@ -6,6 +6,7 @@ only if its spec says so (`hf_remote`).
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -38,8 +39,8 @@ from cosmos_eval.models.st_preprocess import make_st_preprocess, without_network
 ORGANISATION = "sentence-transformers"
 """The owner of hub ids without one, as in the library."""
 INSTALL = "python -m pip install --no-deps sentence-transformers==6.2.0"
-OLDEST = 6
-"""Major version from which the library runs code of a folder only if it is told to."""
+OLDEST = 6, 2
+"""The first version of the library that was compared with this adapter."""
 NOT_DOWNLOADED = ("onnx/*", "openvino/*", "*.onnx", "*.ot", "*.h5", "*.msgpack", "*.gguf", "*.md", "*.png", "*.jpg")
 """Files of a repository that are not read here: other backends, documentation."""
 QUERY_PROMPTS, DOCUMENT_PROMPTS = ("query",), ("document", "passage", "corpus")
@@ -89,8 +90,9 @@ def require_library(spec: ModelSpec) -> None:
         version = metadata.version("sentence-transformers")
     except metadata.PackageNotFoundError:
         raise RequestError(f"{spec.text}: needs the package sentence-transformers; install it: {INSTALL}") from None
-    if int(version.split(".")[0]) < OLDEST:
-        raise RequestError(f"{spec.text}: needs sentence-transformers {OLDEST} or later, not {version}: {INSTALL}")
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise RequestError(f"{spec.text}: needs sentence-transformers {oldest} or later, not {version}: {INSTALL}")
 
 
 def hub_id(spec: ModelSpec) -> str:
@@ -185,7 +187,8 @@ def _loading_reports() -> Iterator[list[dict[str, Any]]]:
     original = PreTrainedModel.from_pretrained.__func__  # type: ignore[attr-defined]
 
     def from_pretrained(cls: Any, *args: Any, **options: Any) -> Any:
-        network, report = original(cls, *args, **options | {"output_loading_info": True})
+        reported = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        network, report = original(cls, *args, **options | reported)
         reports.append(report)
         return network
 
