@@ -3,6 +3,7 @@
 Readers of other packages are entry points of the group `cosmos_eval.readers` (`cosmos_eval.datasets.reader`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from cosmos_core.plugins import Registry
@@ -86,6 +87,17 @@ BUILT_IN: dict[str, Any] = {
             "labels": "flat folder: lines of image and label, Kaggle's CSV, or the devkit's "
             "ground truth beside meta.mat",
             "only_class_folders": "only classes that have a folder are candidates, as in ImageNet-A, -R and -O",
+        },
+    ),
+    "objectnet": ReaderInfo(
+        "cosmos_eval.datasets.objectnet:read_objectnet",
+        kinds=("classification",),
+        required={"path": PATH},
+        optional={"border": NUMBER, **EXIF},
+        summary="ObjectNet's unpacked archive: the 113 classes that ImageNet has, too",
+        about={
+            "path": "folder with images and mappings, such as objectnet-1.0",
+            "border": "pixels that are cut off each side (0); the red border is one pixel wide",
         },
     ),
     "jsonl": ReaderInfo(
@@ -294,3 +306,14 @@ def reader_info(name: Any) -> ReaderInfo:
         RequestError: there is no such reader, or its plug-in cannot be used.
     """
     return to_reader_info(READERS.load(name))
+
+
+def reads_same_data(dataset: Mapping[str, Any], base_dataset: Mapping[str, Any]) -> bool:
+    """Return whether the `dataset` section of a definition has the reader, paths and split of that of its base.
+
+    Raises:
+        RequestError: as `reader_info`.
+    """
+    info = reader_info(dataset.get("reader"))
+    paths = (key for key in (*info.required, *info.optional) if info.kind(key) == PATH)
+    return all(dataset.get(key) == base_dataset.get(key) for key in ("reader", "split", "splits", *paths))
