@@ -87,7 +87,7 @@ def colorswap(root: Path) -> None:
 
 def valse_row(piece: str, j: int, votes: int) -> dict[str, Any]:
     return {
-        "dataset": "SWiG", "original_split": "test", "dataset_idx": f"{piece}_{j}.jpg", "linguistic_phenomena": "actions",
+        "dataset": "SWiG", "original_split": "test", "dataset_idx": f"{piece}_{j}.jpg", "linguistic_phenomena": "a",
         "image_file": f"{piece}_{j}.jpg", "caption": f"There are {piece} {j}.", "classes": "a", "classes_foil": "b",
         "mturk": {"foil": 3 - votes, "caption": votes, "other": 0}, "foil": f"There are no {piece} {j}.",
     }  # fmt: skip
@@ -226,3 +226,9 @@ WRITE: dict[str, Callable[[Path], None]] = {
     "countbench": countbench,
 }
 NAMES = tuple(WRITE)
+
+
+def write_all(root: Path) -> Path:
+    for write in WRITE.values():
+        write(root)
+    return root

@@ -11,7 +11,7 @@ from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.protocol.benchmark import load_suite
 from cosmos_eval.run.evaluate import evaluate
-from tests.helpers.composition_on_disk import NAMES, WRITE
+from tests.helpers.composition_on_disk import NAMES, write_all
 from tests.helpers.perception_on_disk import NAMES as FIRST_NAMES
 from tests.helpers.perception_on_disk import small
 from tests.helpers.stand_ins import Constant, FeatureScoring
@@ -32,16 +32,12 @@ CHANCE = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    """A data root for each benchmark."""
-    roots = tmp_path_factory.mktemp("composition")
-    for name, write in WRITE.items():
-        write(roots / name)
-    return roots
+    return write_all(tmp_path_factory.mktemp("composition"))
 
 
 @pytest.fixture(scope="module")
 def data(world) -> dict[str, PerceptionData]:
-    return {name: datasets.load(small(name), world / name) for name in NAMES}  # type: ignore[misc]
+    return {name: datasets.load(small(name), world) for name in NAMES}  # type: ignore[misc]
 
 
 class Choosing(FeatureScoring):
@@ -158,7 +154,8 @@ BY_HAND = {
     # item 0 is non minimal and unusual, item 1 has no tag, item 2 is unusual
     "winoground-tags": (
         {0: (1, 0)},
-        {"group_score": 2 / 3, "Non Minimal/group_score": 0, "Unusual Text/group_score": 1 / 2, "No Tag/group_score": 1},
+        {"group_score": 2 / 3, "Non Minimal/group_score": 0, "Unusual Text/group_score": 1 / 2,
+         "No Tag/group_score": 1},
     ),
 }  # fmt: skip
 
@@ -173,11 +170,9 @@ def test_each_benchmark_by_hand(data, name):
 @pytest.fixture(scope="module")
 def results(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    found = {}
-    for name in NAMES:
-        (result,) = evaluate(MODEL, [small(name)], data_root=world / name, out=out / name, batch_size=32)
-        found[name] = result, pandas.read_parquet(next((out / name).rglob("samples.parquet")))
-    return found
+    results = evaluate(MODEL, [small(name) for name in NAMES], data_root=world, out=out, batch_size=64)
+    samples = {path.parent.name: pandas.read_parquet(path) for path in out.rglob("samples.parquet")}
+    return {result.benchmark.name: (result, samples[result.benchmark.name]) for result in results}
 
 
 @pytest.mark.parametrize("name", NAMES)

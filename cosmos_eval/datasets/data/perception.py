@@ -17,7 +17,6 @@ from cosmos_eval.datasets.kinds import PERCEPTION
 from cosmos_eval.datasets.memory_images import as_image_sources, distinct_images
 from cosmos_eval.datasets.memory_values import as_list, as_texts, as_whole_numbers
 
-
 SETS = ("pair", "set")
 """Kinds of sets of items that count together."""
 

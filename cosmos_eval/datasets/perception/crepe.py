@@ -25,8 +25,8 @@ def read_crepe(benchmark: Any, data_root: Path) -> Data:
     `<foil>/prod_vg_hard_negs_<foil>_complexity_<n>.csv`, of atom, swap and negate and of 4 to 12.
 
     The subset of an item is its foil and complexity (`swap 7`); the groups are `foil` and `complexity`. The box is cut
-    out of the image before preprocessing. `hard_negs` is a list written as in Python. Images are `VG_100K/<image_id>.jpg`
-    or `VG_100K_2/<image_id>.jpg` below `images`.
+    out of the image before preprocessing. `hard_negs` is a list written as in Python. Images are
+    `VG_100K/<image_id>.jpg` or `VG_100K_2/<image_id>.jpg` below `images`.
 
     Options: `path` (folder of the tables), `images` (folder with VG_100K and VG_100K_2), `leave_out_missing`.
 

@@ -13,8 +13,8 @@ COLUMNS = ("image_path", "correct_answer", *CAPTIONS, "correct_answer_template")
 
 
 def read_negbench(benchmark: Any, data_root: Path) -> Data:
-    """Read items of an image and four captions from a table with `image_path`, `correct_answer` (0 to 3), `caption_0` to
-    `caption_3` and `correct_answer_template`.
+    """Read items of an image and four captions from a table with `image_path`, `correct_answer` (0 to 3), `caption_0`
+    to `caption_3` and `correct_answer_template`.
 
     The subset is the template of the right caption: positive, negative or hybrid. Images have the last part of
     `image_path` as name: the paths are those of the authors' machine.

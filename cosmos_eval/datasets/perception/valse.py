@@ -48,6 +48,7 @@ def read_valse(benchmark: Any, data_root: Path) -> Data:
         if not path.is_file():
             checker.add_missing(f"the file {path}", path)
     (image_folder,) = checker.require(checker.find_path("images", "folder"))
+    checker.raise_if_problems()
     collector = ItemCollector(checker)
     row_count = 0
     for piece, path in paths.items():

@@ -31,8 +31,8 @@ CATEGORY_OF = {relation: name for name, relations in CATEGORIES.items() for rela
 def read_vsr(benchmark: Any, data_root: Path) -> Data:
     """Read items of an image and two texts from lines of {image, caption, label, relation, ...}.
 
-    The texts are the caption with ` (True)` and with ` (False)`; the one that fits the label is right. The subset is the
-    category of the relation; the groups are `relation` and `label` (true or false captions).
+    The texts are the caption with ` (True)` and with ` (False)`; the one that fits the label is right. The subset is
+    the category of the relation; the groups are `relation` and `label` (true or false captions).
 
     Options: `path` (the jsonl), `images` (folder with images of COCO's train2017 and val2017), `leave_out_missing`.
 

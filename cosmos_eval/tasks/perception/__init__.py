@@ -21,8 +21,8 @@ Scored: image-text similarity of each image of an item with each of its texts, a
 Reported, for each rule: over all items (`accuracy`), over the items of each subset (`<subset>/accuracy`), and the
 unweighted mean over the subsets (`macro_accuracy`). Each benchmark's authors choose one of these means; all are
 reported, and the definition names its authors' one as primary. Items may be divided in further ways, called groups,
-which have metrics as the subsets have (`<group>/macro_accuracy`). A group whose only part has the group's name is a tag: it
-has the metrics of that part only.
+which have metrics as the subsets have (`<group>/macro_accuracy`). A group whose only part has the group's name is a
+tag: it has the metrics of that part only.
 
 Ties: strict, as the authors of all these benchmarks rule; an item counts only if the right score is higher. Each metric
 is also reported as the expectation over a random order of tied scores (`accuracy_expected`). A model that scores
