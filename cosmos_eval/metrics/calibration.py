@@ -78,8 +78,7 @@ def top_predictions(scores: QueryScores, pairs: np.ndarray, logit_scale: float) 
         right.index_add_(0, rows, is_right_highest)
         tied = (is_highest * copies).sum(1).cpu()
         parts.append((confidence.cpu(), right / tied, highest[:, 0].float().cpu()))
-    confidence, correct, score = (torch.cat(values).numpy() for values in zip(*parts, strict=True))
-    return TopPredictions(confidence, correct, score)
+    return TopPredictions(*(torch.cat(values).numpy() for values in zip(*parts, strict=True)))
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:

@@ -63,7 +63,7 @@ def _draw_shares(axis: "Axes", drawn: Drawn, figures: Mapping[str, float]) -> No
         positive = shares[shares > 0]
         rank = figures[f"effective_rank_{name}"]
         axis.plot(np.arange(1, len(positive) + 1), positive, color=colour, label=f"{name}: effective rank {rank:.1f}")
-    if axis.lines and any(len(line.get_xdata()) for line in axis.lines):
+    if any(shares.any() for shares in drawn.shares.values()):
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")  # the usual one writes formulas, which are not drawn here
         axis.yaxis.set_minor_formatter("")
@@ -105,6 +105,6 @@ def _draw_histograms(axis: "Axes", values: Mapping[str, np.ndarray]) -> None:
     edges = np.linspace(low, high if high > low else low + 1e-3, SLOTS)
     for (name, part), colour in zip(values.items(), (BLUE, RED), strict=True):
         if len(part):
-            axis.hist(part, edges, density=True, color=colour, alpha=0.55, label=name)
+            axis.hist(part, edges.tolist(), density=True, color=colour, alpha=0.55, label=name)
     axis.set_yticks([])
     axis.legend(fontsize=7)
