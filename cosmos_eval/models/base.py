@@ -310,7 +310,7 @@ def no_patches_error(spec: str, reason: str) -> RequestError:
     """The error for a model without patch features; `reason` says why it has none."""
     return RequestError(
         f"{spec} gives no features of patches: {reason}; use a cosmos: model, an open_clip: ViT or ResNet, "
-        "an hf: CLIP or SigLIP, or a python: adapter with encode_patches"
+        "an hf: CLIP, SigLIP, BLIP, FLAVA or ALIGN, or a python: adapter with encode_patches"
     )
 
 
