@@ -54,12 +54,12 @@ def test_every_shipped_definition_loads_and_no_two_share_a_fingerprint():
     assert all(len(fingerprint) == 64 for fingerprint in fingerprints.values())
 
 
-def test_every_shipped_definition_has_a_summary_a_source_and_expected_counts():
+def test_every_shipped_definition_has_a_summary_a_source_and_expected_counts_or_says_why_not():
     for name in list_benchmarks():
         benchmark = load_benchmark(name)
         assert benchmark.summary, name
         assert benchmark.source, name
-        assert benchmark.dataset["expected"], name
+        assert benchmark.dataset.get("expected") or "No number of rows was read" in benchmark.source, name
         assert benchmark.folder is None, name
 
 
@@ -255,7 +255,7 @@ def test_a_definition_in_memory_with_invalid_values_is_refused_in_one_line(chang
 def test_shipped_definitions_count_what_their_task_counts_and_name_paths_alike():
     for name in list_benchmarks():
         benchmark = load_benchmark(name)
-        counted, known = set(benchmark.dataset["expected"]), set(task_info(benchmark.task).kind.count_names)
+        counted, known = set(benchmark.dataset.get("expected", {})), set(task_info(benchmark.task).kind.count_names)
         # for some perception datasets the number of images was never published, nor how many labels VOC's images have
         assert counted == known or (benchmark.task in ("perception", "multilabel") and counted < known), name
         if benchmark.dataset["reader"] == "wds":
