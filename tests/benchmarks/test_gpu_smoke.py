@@ -17,7 +17,7 @@ def run(capsys, *words):
 @pytest.mark.usefixtures("one_thread")
 def test_all_stages_of_one_process_pass_and_the_page_has_them(tmp_path, capsys):
     stages = [name for name in (*gpu_smoke.CHECKS, *gpu_smoke.RATES) if name != "ranks"]
-    code, out, record = run(capsys, "--only", *stages, "--out", str(tmp_path / "gpu.md"))
+    code, _out, record = run(capsys, "--only", *stages, "--out", str(tmp_path / "gpu.md"))
     assert (code, record["name"], record["figures"]["failed"]) == (0, "gpu_smoke", [])
     assert record["figures"]["checks"] > 40
     page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
