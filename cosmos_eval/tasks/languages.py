@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_eval.engine.truncation import MANY
 from cosmos_eval.metrics.proportion import estimate_proportion
 from cosmos_eval.tasks.common import Measured
 
-MANY_CUT = 0.1
-"""A language with a larger share of truncated texts is named in a warning."""
 SHOWN = 5
 """Most languages that the warning names."""
 
@@ -110,7 +109,7 @@ class TruncatedByLanguage:
     def warnings(self) -> tuple[str, ...]:
         """Return one warning that names the languages of which more than a tenth of the texts were truncated."""
         cut = sorted(
-            ((share, code) for code, share in self.shares.items() if share > MANY_CUT),
+            ((share, code) for code, share in self.shares.items() if share > MANY),
             key=lambda one: (-one[0], one[1]),
         )
         if not cut:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cosmos_core import COSMOS
-from cosmos_eval import evaluate
+from cosmos_eval import evaluate, to_frame
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.open_clip import untruncated_length
@@ -39,8 +39,10 @@ def test_a_repeated_truncated_text_counts_each_time(toybox):
     assert count_texts(toybox, texts).record() == {"read": 6, "truncated": 4, "context_length": 40}
     assert count_texts(toybox, [*texts, texts[0]]).record() == {"read": 7, "truncated": 5, "context_length": 40}
     assert count_texts(toybox, texts).warnings() == (
-        "4 of 6 texts are longer than the context of 40 tokens and were cut",
+        "4 of 6 texts are longer than the context of 40 tokens and were cut "
+        "(67 %: the numbers say little of how long texts are understood)",
     )
+    assert count_texts(toybox, texts).truncated_share == pytest.approx(4 / 6)
     assert count_texts(toybox, WORDS).warnings() == ()
 
 
@@ -137,7 +139,17 @@ def test_an_adapter_may_tell_which_texts_it_truncates(tmp_path):
 
     (result,) = evaluate(Short(), write_benchmark(tmp_path, [*WORDS, "a b c d"]), cache=False)
     assert result.timing.texts == TextsSection(read=7, truncated=1, context_length=3)
-    assert result.warnings[-1] == "1 of 7 texts are longer than the context of 3 tokens and were cut"
+    assert result.warnings[-1].startswith("1 of 7 texts are longer than the context of 3 tokens and were cut (14 %: ")
+    frame = to_frame(result)
+    assert frame["truncated"].tolist() == [pytest.approx(1 / 7)] * len(frame)
+
+
+def test_up_to_a_tenth_the_warning_gives_no_share(toybox):
+    texts = [f"{LONG} {word}" for word in WORDS[:1]] + [f"{word} {i}" for word in WORDS for i in range(2)][:9]
+    (warning,) = count_texts(toybox, texts).warnings()
+    assert warning == "1 of 10 texts are longer than the context of 40 tokens and were cut"
+    (warning,) = count_texts(toybox, texts[:9]).warnings()
+    assert "(11 %: " in warning
 
 
 def test_images_alone_count_no_texts(toybox):

@@ -16,20 +16,20 @@ PLACE = "{language}"
 def read_caption_files(benchmark: Any, data_root: Path) -> Data:
     """Read one caption of each image in each language: line i of a language's file belongs to line i of the image list.
 
-    Options: `images` (folder), `image_names` (text file with the name of an image a line), `captions` (path of the
-    files, with `{language}` in place of the code; of a list of paths the first is read that exists, for each language),
-    `languages` (codes, in the order of tables).
+    Options: `images` (folder), `image_names` (text file with the name of an image a line), `captions` (folder of the
+    files; of a list, the first that has the file of a language), `file_name` (of these files, with `{language}` in
+    place of the code; default `{language}.txt`), `languages` (codes, in the order of tables).
 
     An empty line inside a file is an empty caption, empty lines at its end are ignored. clip-benchmark pairs lines in
     the same way, but leaves out images that are missing and lines without a partner; here both are problems.
 
     Raises:
         DataProblems: files missing, another number of lines than images, images missing or listed twice.
-        RequestError: a path without `{language}`, or no text file in UTF-8.
+        RequestError: a file name without `{language}`, or no text file in UTF-8.
     """
     checker = DatasetChecker(benchmark, data_root)
     languages = read_codes(checker)
-    paths = [find_language_file(checker, "captions", language) for language in languages]
+    paths = [_find_file(checker, language) for language in languages]
     folder = checker.find_path("images", "folder")
     names_path = checker.find_path("image_names", "file")
     (names_path,) = checker.require(names_path)
@@ -59,18 +59,21 @@ def read_codes(checker: DatasetChecker) -> list[str]:
     return languages
 
 
-def find_language_file(checker: DatasetChecker, option: str, language: str) -> Path | None:
-    """Return the file of one language; if none of the paths exists, add a problem and return None.
+def _find_file(checker: DatasetChecker, language: str) -> Path | None:
+    """Return the file of one language; if it does not exist, add a problem and return None.
 
     Raises:
-        RequestError: a path without `{language}`, or one that leads out of the data root.
+        RequestError: a file name without `{language}` or in another folder, or a folder that leads out of the data root.
     """
-    value = checker.options[option]
-    templates: Sequence[str] = [value] if isinstance(value, str) else value
-    bare = next((template for template in templates if PLACE not in template), None)
-    if bare is not None:
-        raise RequestError(f"{checker.name}: dataset.{option} must have {PLACE} for the code of a language, not {bare}")
-    paths = [checker.resolve_path(template.replace(PLACE, language)) for template in templates]
+    template: str = checker.options.get("file_name", f"{PLACE}.txt")
+    if PLACE not in template or "/" in template or "\\" in template:
+        raise RequestError(
+            f"{checker.name}: dataset.file_name must be a file's name with {PLACE} for the code of a language, not "
+            f"{template}"
+        )
+    value = checker.options["captions"]
+    folders: Sequence[str] = [value] if isinstance(value, str) else value
+    paths = [checker.resolve_path(f"{folder}/{template.replace(PLACE, language)}") for folder in folders]
     existing = next((path for path in paths if path.is_file()), None)
     if existing is None:
         checker.add_missing(f"the file {' or '.join(map(str, paths))}", *paths)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_eval.datasets.fetch.table import Source, load_table
+from tests.datasets.fetch import facts_of_texts
 
 SHARED = Path(os.environ.get("COSMOS_SHARED_DIR", Path(__file__).resolve().parents[4] / "shared"))
 FACTS = SHARED / "data_sources.csv"
@@ -19,6 +20,7 @@ SAME_DATA = {
     "flickr30k-wds": "flickr30k-test-retrieval",
     "flickr8k-wds": "flickr8k-test-retrieval",
     "fer2013-wds": "fer2013",
+    **facts_of_texts.SAME_DATA,
 }
 """Benchmarks that read shards which the facts list as copies for another benchmark."""
 NOT_COLLECTED = {
@@ -91,6 +93,9 @@ def test_each_source_is_as_the_facts_say():
         if source.address in NOT_COLLECTED:
             assert facts(source) == ((None, None), {}, None), "such figures need a row in the facts"
             continue
+        if source.address in facts_of_texts.READ:
+            assert facts(source) == facts_of_texts.READ[source.address][0]
+            continue
         fitting = [row for row in collected if source.address in addresses(row)]
         if source.kind == "hub" and not fitting:  # torchvision gives the URL of a file of the hub
             fitting = [row for row in collected if f"/datasets/{source.address}/resolve/" in row["address"]]
@@ -135,7 +140,7 @@ def test_gated_data_and_copies_of_restricted_data_are_marked():
     gated = {
         benchmark for row in collected if row["gated"] == "terms click" for benchmark in row["benchmarks"].split(";")
     }
-    assert gated == {name for name, recipe in table.recipes.items() if recipe.how == "token"}
+    assert gated == {SAME_DATA.get(name, name) for name, recipe in table.recipes.items() if recipe.how == "token"}
     asks = {
         (benchmark, row["part"])
         for row in collected
@@ -164,5 +169,5 @@ def test_gated_data_and_copies_of_restricted_data_are_marked():
 
 def test_terms_are_those_of_the_facts():
     licences = {row["licence"].replace(" (memory)", "") for row in rows()}
-    own = {"captions of COCO (CC BY 4.0)", "captions of Flickr30k"}
+    own = {"captions of COCO (CC BY 4.0)", "captions of Flickr30k"} | facts_of_texts.TERMS
     assert {artifact.terms for artifact in load_table().artifacts.values()} <= licences | own
