@@ -31,7 +31,9 @@ def to_frame(results: Result | Iterable[Result] | str | Path, *, wide: bool = Fa
 
     Returns:
         (results × metrics, columns of COLUMNS, `limited`, `truncated` and `transforms`), or the wide form, whose
-        columns are (benchmark, metric). `truncated` is the share of the texts that are longer than the model's context. `transforms` says what was done to embeddings, as the name of the benchmark does.
+        columns are (benchmark, metric). `truncated` is the share of the texts that are longer than the model's context
+        (missing where the model does not tell); `transforms` says what was done to embeddings, as the name of the
+        benchmark does.
         Values are fractions, or ranks for `*_rank`; `low` and `high` bound the 95 % interval.
 
     Raises:

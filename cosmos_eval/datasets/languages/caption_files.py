@@ -63,7 +63,7 @@ def _find_file(checker: DatasetChecker, language: str) -> Path | None:
     """Return the file of one language; if it does not exist, add a problem and return None.
 
     Raises:
-        RequestError: a file name without `{language}` or in another folder, or a folder that leads out of the data root.
+        RequestError: a file name without `{language}` or with a folder, or a folder that leads out of the data root.
     """
     template: str = checker.options.get("file_name", f"{PLACE}.txt")
     if PLACE not in template or "/" in template or "\\" in template:
