@@ -107,7 +107,8 @@ def read_open_clip(path: Path) -> pd.DataFrame:
         raise RequestError(f"cannot read {path}: {error}") from error
     if not lines or not is_open_clip(lines[0]):
         raise RequestError(
-            f"{path} is not one of open_clip's tables of results: it needs the columns name, pretrained (or model, version)"
+            f"{path} is not one of open_clip's tables of results: it needs the columns name, pretrained, or model, "
+            "version, and one of a dataset that is a benchmark here"
         )
     return pd.DataFrame(list(_rows(path, lines)), columns=list(COLUMNS))
 
