@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.tools.published_words import RETRIEVAL
 
 MULTILINGUAL_PAPER = "open_clip multilingual retrieval suite (CLIP benchmark)"
-MULTILINGUAL_SOURCE = "mlfoundations/open_clip docs/openclip_multilingual_retrieval_results.csv"
+MULTILINGUAL_SOURCE = "github:mlfoundations/open_clip openclip_multilingual_retrieval_results.csv in its docs"
 BENCHMARKS = {"crossmodal3600": "xm3600", "multilingual_mscoco_captions": "multilingual-coco"}
 DIRECTIONS = {"image_retrieval": "T2I", "text_retrieval": "I2T"}
 LOTLIP_PAPER = "LoTLIP (NeurIPS 2024)"

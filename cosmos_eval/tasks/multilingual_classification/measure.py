@@ -120,7 +120,8 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed
         engine.image_features([data.images[i] for i in used.tolist()])
     image_keys = np.array([image.key for image in data.images], dtype=object)
     truncated = TruncatedByLanguage(engine)
-    frames, collapsed = [], []
+    frames: list[pd.DataFrame] = []
+    collapsed: list[str] = []
     for part in parts:
         code = part.words.code
         prompts = ClassPrompts.from_templates(part.words.class_names, part.words.templates)
