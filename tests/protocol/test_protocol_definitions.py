@@ -54,12 +54,19 @@ def test_every_shipped_definition_loads_and_no_two_share_a_fingerprint():
     assert all(len(fingerprint) == 64 for fingerprint in fingerprints.values())
 
 
+UNCOUNTED = {
+    "docci-fg", "iiw-fg", "flickr30k-200", "flickr30k-cn-test-retrieval", "flickr8k-cn-test-retrieval",
+}  # fmt: skip
+"""Their files were not seen, and no one prints how many images or texts they have: `source` says so."""
+
+
 def test_every_shipped_definition_has_a_summary_a_source_and_expected_counts():
     for name in list_benchmarks():
         benchmark = load_benchmark(name)
         assert benchmark.summary, name
         assert benchmark.source, name
-        assert benchmark.dataset["expected"], name
+        assert benchmark.dataset.get("expected") or name in UNCOUNTED, name
+        assert ("not read anywhere" in benchmark.source) <= (name in UNCOUNTED), name
         assert benchmark.folder is None, name
 
 
@@ -255,9 +262,11 @@ def test_a_definition_in_memory_with_invalid_values_is_refused_in_one_line(chang
 def test_shipped_definitions_count_what_their_task_counts_and_name_paths_alike():
     for name in list_benchmarks():
         benchmark = load_benchmark(name)
-        counted, known = set(benchmark.dataset["expected"]), set(task_info(benchmark.task).kind.count_names)
+        counted = set(benchmark.dataset.get("expected", {}))
+        known = set(task_info(benchmark.task).kind.count_names)
         # for some perception datasets the number of images was never published, nor how many labels VOC's images have
-        assert counted == known or (benchmark.task in ("perception", "multilabel") and counted < known), name
+        is_partly_counted = benchmark.task in ("perception", "multilabel") or name in UNCOUNTED
+        assert counted == known or (is_partly_counted and counted < known), name
         if benchmark.dataset["reader"] == "wds":
             folder = benchmark.dataset["path"][1]
             assert benchmark.dataset["path"] == [f"wds/{folder}", folder]
