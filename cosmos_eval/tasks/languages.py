@@ -17,7 +17,7 @@ SHOWN = 5
 def add_languages(
     measured: Measured, name: str, values: np.ndarray, language: np.ndarray, image: np.ndarray, codes: Sequence[str]
 ) -> None:
-    """Add `<code>/name` for each language, and `name`, their mean with equal weight.
+    """Add `name`, the mean over languages with equal weight, and `<code>/name` for each language.
 
     Args:
         measured: where the metrics are added.
@@ -26,6 +26,8 @@ def add_languages(
         image: (N,) int64, the image of each sample, the unit of intervals.
     """
     means = LanguageMeans(values, language, image, len(codes), measured.images)
+    proportion = estimate_proportion(values, image, classes=language)
+    measured.share(name, means.mean(np.ones(measured.images)), len(values), means.mean, proportion)
     for number, code in enumerate(codes):
         samples = np.flatnonzero(language == number)
         outcomes, images = values[samples], image[samples]
@@ -33,8 +35,6 @@ def add_languages(
         measured.share(
             f"{code}/{name}", float(outcomes.mean()), len(samples), estimator, estimate_proportion(outcomes, images)
         )
-    proportion = estimate_proportion(values, image, classes=language)
-    measured.share(name, means.mean(np.ones(measured.images)), len(values), means.mean, proportion)
 
 
 class LanguageMeans:
