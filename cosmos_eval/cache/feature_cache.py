@@ -69,7 +69,8 @@ STALE_SECONDS = 3600.0
 FEATURES_VERSION = 1
 """Raised when a change of our code changes the features that a model gives for the same input."""
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "transformers", "timm", "pillow")
-"""Packages that compute features or the pixels they are computed from; another version may give other numbers."""
+"""Packages that compute features or the pixels they are computed from; another version may give other numbers. An
+adapter of another package names it in `packages`."""
 
 
 @dataclass
@@ -141,7 +142,7 @@ def model_cache_info(model: Any, precision: str, device: torch.device) -> dict[s
     `space.json` holds this dictionary.
     """
     versions = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *getattr(model, "packages", ())):
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return {

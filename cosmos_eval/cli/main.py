@@ -30,6 +30,7 @@ from cosmos_eval.cli import (
     show_attention,
     show_classification,
     show_gallery,
+    show_geometry,
     show_model,
     train,
     watch,
@@ -73,6 +74,7 @@ show.app.command(epilog=show_attention.EXAMPLE)(show_attention.attention)
 show.app.command(epilog=show_gallery.RETRIEVAL)(show_gallery.retrieval)
 show.app.command(epilog=show_gallery.PERCEPTION)(show_gallery.perception)
 show.app.command(epilog=show_classification.EXAMPLE)(show_classification.classification)
+show.app.command(epilog=show_geometry.EXAMPLE)(show_geometry.geometry)
 show.app.command(epilog=show_model.EXAMPLE)(show_model.model)
 app.add_typer(show.app, name="show")
 check_arguments(app)

@@ -46,6 +46,7 @@ TEXTS = {
     "caption_columns": "columns of the captions",
     "positive_column": "column of the right captions",
     "negative_columns": "columns of the wrong captions",
+    "negative_image_column": "perception: column of an image that fits the wrong caption (two images, two captions)",
     "subset_column": "column of the subsets",
 }
 """Option -> text, for every reader that says nothing else in `ReaderInfo.about`."""

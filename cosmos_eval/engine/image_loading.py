@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from cosmos_core.errors import RequestError, dead_worker_error, dead_worker_reason, is_dead_worker_error
@@ -122,26 +124,28 @@ class _ImageDataset(Dataset[_Loaded | _LoadError]):
         return _Loaded(source.key, pixels, decoded - start, time.perf_counter() - decoded)
 
 
-def _collate(items: list[_Loaded | _LoadError]) -> _Loaded | _LoadError:
-    """Stack the images of a batch; the first error among them, if any, is the result instead."""
+def _collate(items: list[_Loaded | _LoadError], lengths_differ: bool = False) -> _Loaded | _LoadError:
+    """Stack the images of a batch; the first error among them, if any, is the result instead.
+
+    Args:
+        lengths_differ: what `preprocess` returns is one-dimensional, and shorter tensors are padded with zeros.
+    """
     loaded: list[_Loaded] = []
     for item in items:
         if isinstance(item, _LoadError):
             return item
         loaded.append(item)
     first_key, first_pixels = loaded[0].key, loaded[0].pixels
+    seconds = sum(item.decode_seconds for item in loaded), sum(item.preprocess_seconds for item in loaded)
+    if lengths_differ:
+        return _Loaded(first_key, pad_sequence([item.pixels for item in loaded], batch_first=True), *seconds)
     for item in loaded:
         if item.pixels.shape != first_pixels.shape or item.pixels.dtype != first_pixels.dtype:
             return _LoadError(
                 f"image {item.key}: the model's preprocess returned {_shape_and_type(item.pixels)} for it and "
                 f"{_shape_and_type(first_pixels)} for image {first_key}; return one shape and type for all images"
             )
-    return _Loaded(
-        first_key,
-        torch.stack([item.pixels for item in loaded]),
-        sum(item.decode_seconds for item in loaded),
-        sum(item.preprocess_seconds for item in loaded),
-    )
+    return _Loaded(first_key, torch.stack([item.pixels for item in loaded]), *seconds)
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,8 @@ def image_batches(
     Batch i holds the images from i * `batch_size` on, for any number of workers.
 
     Args:
-        preprocess: an image -> a tensor of fixed shape; picklable.
+        preprocess: an image -> a tensor of fixed shape; picklable. With an attribute `lengths_differ` that is true, a
+            tensor of one dimension and any length, which is padded with zeros to the longest of its batch.
         workers: processes that decode and preprocess; 0 does it in this process. `Workers` may choose the
             number; this process then goes on without them if they fail.
         pin_memory: return batches in page-locked memory, for asynchronous copies to a CUDA device.
@@ -201,7 +206,8 @@ def image_batches(
     """
     chosen = Workers(workers) if isinstance(workers, int) else workers
     dataset = _ImageDataset(images, preprocess, decoder, resized)
-    yield from chosen.count_waiting(_load(dataset, batch_size, chosen, _collate, pin_memory))
+    collate = partial(_collate, lengths_differ=getattr(preprocess, "lengths_differ", False))
+    yield from chosen.count_waiting(_load(dataset, batch_size, chosen, collate, pin_memory))
 
 
 def each_image(

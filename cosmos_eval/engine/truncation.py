@@ -14,7 +14,8 @@ from torch import Tensor
 MANY = 0.1
 """From a larger share of truncated texts on, a result says so more plainly: its numbers are of the beginnings."""
 MAX_SPECIAL_TOKENS = 4
-"""A tokenizer adds at most this many tokens around a text (start, end, ...)."""
+"""A tokenizer adds at most this many tokens around a text (start, end, ...). A model that adds more, such as a prompt,
+has their number as `added_tokens`."""
 
 
 @dataclass
@@ -93,7 +94,7 @@ def find_truncated_texts(
         candidates = (lengths >= context_length).nonzero().flatten().tolist()
     else:
         # Each token of an ASCII text stands for at least one character, so a short enough text is not truncated.
-        max_characters = context_length - MAX_SPECIAL_TOKENS
+        max_characters = context_length - getattr(model, "added_tokens", MAX_SPECIAL_TOKENS)
         candidates = [i for i, text in enumerate(texts) if not (len(text) <= max_characters and text.isascii())]
     is_truncated = torch.zeros(len(texts), dtype=torch.bool)
     if candidates:

@@ -10,39 +10,27 @@ An item is a matrix of scores, with a row per image and a column per text. Its s
   encoder has none, and the threshold here is ours (`match_threshold`).
 - 2 x 2: image k and text k belong together (Winoground, Thrush et al., 2022; MMVP-VLM, Tong et al., 2024).
   `text_score`: each image scores higher with its own text than with the other; `image_score`: each text scores higher
-  with its own image; `group_score`: both.
+  with its own image; `group_score`: both. On request also the four comparisons one by one (`SIDES`), as BiVLC (Miranda
+  et al., 2024) prints them.
+- 1 x 3 of which two are right (SugarCrepe++): `cosmos_eval.metrics.paraphrase_accuracy`.
 
 Ties: the authors' rules are strict, a tie is wrong. Beside each strict result stands its expectation: the probability
 that the rule holds when equal scores are put in a random order. A model that scores everything alike gets 0 by the
 strict rule and exactly chance in expectation.
 """
 
-from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cosmos_eval.metrics.item_correctness import ItemCorrectness
+from cosmos_eval.metrics.paraphrase_accuracy import PARAPHRASE_RULES, score_paraphrases
 from cosmos_eval.metrics.similarity import check_features, deduplicate_features, plain_float32
 
 BLOCK = 2**16
 """Number of image-text pairs whose features are multiplied at a time, which bounds memory."""
-
-
-@dataclass(frozen=True)
-class ItemCorrectness:
-    """Whether items are right under one rule (one metric), for I items; tensors on the CPU."""
-
-    strict: Tensor
-    """(I,) float64: 1 where the rule holds strictly, else 0."""
-    expected: Tensor
-    """(I,) float64: probability that the rule holds when ties are ordered at random."""
-    margin: Tensor
-    """(I,) float32: smallest difference of a right score minus a wrong score among those that the rule compares."""
-    per_pair: tuple[Tensor, Tensor] | None = None
-    """Only for `match_accuracy`, where the two pairs of an item are classified separately: (I, 2) `strict` and (I, 2)
-    `expected` of each pair. The values of the item are their means."""
 
 
 def list_item_pairs(item_images: Tensor, item_texts: Tensor) -> Tensor:
@@ -105,13 +93,17 @@ def number_pairs(item_images: Tensor, item_texts: Tensor) -> Tensor:
     return item_images * (int(item_texts.max()) + 1) + item_texts[:, :1]
 
 
-def compute_correctness(scores: Tensor, pairs: Tensor | None = None) -> dict[str, ItemCorrectness]:
+def compute_correctness(
+    scores: Tensor, pairs: Tensor | None = None, *, right_texts: int = 1, each_side: bool = False
+) -> dict[str, ItemCorrectness]:
     """Decide which items are right, under each rule that items of this shape have.
 
     Args:
         scores: (I, m, n) score of each image (row) with each text (column) of each item; shapes as described above.
         pairs: (I, m) `number_pairs`, for pairs that recur in several items (`match_accuracy` alone needs them); None:
             no pair recurs.
+        right_texts: how many of the first texts are right, for items of one image.
+        each_side: also decide each comparison of a 2 x 2 item by itself.
 
     Returns:
         Name of the metric -> correctness of the items; the names are those of `item_metric_names`.
@@ -120,8 +112,12 @@ def compute_correctness(scores: Tensor, pairs: Tensor | None = None) -> dict[str
         ValueError: no metric is defined for items of this shape.
     """
     _, m, n = scores.shape
+    if (m, n, right_texts) == (1, 3, 2):
+        return score_paraphrases(scores[:, 0, :])
+    if right_texts != 1:
+        raise ValueError(f"no metric is defined for items of {m} images and {n} texts of which {right_texts} are right")
     if (m, n) == (2, 2):
-        return _score_squares(scores)
+        return _score_squares(scores, {**COMPARISONS, **(SIDES if each_side else {})})
     if m == 1 and n > 1:
         return {"accuracy": _score_choices(scores[:, 0, :])}
     if n == 1 and m > 1:
@@ -130,10 +126,12 @@ def compute_correctness(scores: Tensor, pairs: Tensor | None = None) -> dict[str
     raise ValueError(f"no metric is defined for items of {m} images and {n} texts")
 
 
-def item_metric_names(m: int, n: int) -> tuple[str, ...]:
+def item_metric_names(m: int, n: int, right_texts: int = 1, each_side: bool = False) -> tuple[str, ...]:
     """Return the names of the metrics that `compute_correctness` gives for items of m images and n texts, or none."""
+    if right_texts != 1:
+        return PARAPHRASE_RULES if (m, n, right_texts) == (1, 3, 2) else ()
     if (m, n) == (2, 2):
-        return ("text_score", "image_score", "group_score")
+        return (*COMPARISONS, *(SIDES if each_side else ()))
     if (m, n) == (2, 1):
         return ("accuracy", "match_accuracy")
     return ("accuracy",) if 1 in (m, n) and m + n > 2 else ()
@@ -197,17 +195,26 @@ COMPARISONS: dict[str, tuple[tuple[Entry, Entry], ...]] = {
 }
 """Metric of 2 x 2 items -> pairs of a right and a wrong entry; the right one must score higher in each."""
 COMPARISONS["group_score"] = (*COMPARISONS["text_score"], *COMPARISONS["image_score"])
+SIDES: dict[str, tuple[tuple[Entry, Entry], ...]] = {
+    "first_text_score": COMPARISONS["text_score"][:1],
+    "second_text_score": COMPARISONS["text_score"][1:],
+    "first_image_score": COMPARISONS["image_score"][:1],
+    "second_image_score": COMPARISONS["image_score"][1:],
+}
+"""The same for one comparison each: the first or second image chooses its text, the first or second text its image."""
 
 
-def _score_squares(scores: Tensor) -> dict[str, ItemCorrectness]:
-    """Compute text, image and group score of Winoground: (I, 2, 2) scores.
+def _score_squares(
+    scores: Tensor, comparisons_of: dict[str, tuple[tuple[Entry, Entry], ...]]
+) -> dict[str, ItemCorrectness]:
+    """Compute text, image and group score of Winoground, or other comparisons: (I, 2, 2) scores.
 
     The expectation goes through all 24 orders of the four entries. An order decides only between entries of equal
     scores, so all orders of tied entries occur equally often. A formula per comparison would not do: the comparisons of
     one item share entries, so their ties are not independent (a constant model has a group score of 1/6, not 1/16).
     """
     metrics = {}
-    for name, comparisons in COMPARISONS.items():
+    for name, comparisons in comparisons_of.items():
         margin = torch.stack([scores[:, a, b] - scores[:, c, d] for (a, b), (c, d) in comparisons]).amin(0)
         strict = torch.stack([scores[:, a, b] > scores[:, c, d] for (a, b), (c, d) in comparisons]).all(0)
         correct_orders = torch.zeros(len(scores), dtype=torch.float64)

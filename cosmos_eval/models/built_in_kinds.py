@@ -46,6 +46,15 @@ HF_OPTIONS = {
     "scorer": "itm",
 }
 """Options of `hf:` specs -> pattern of their values."""
+PROMPT_NAME = r"\w[\w.-]{0,79}"
+"""Pattern of the name of a prompt in a model's settings."""
+ST_OPTIONS = {
+    "text-prompt": PROMPT_NAME,
+    "image-prompt": PROMPT_NAME,
+    "revision": REVISION,
+    "trust-remote-code": "1",
+}
+"""Options of `st:` specs -> pattern of their values."""
 LARGEST_SEED = 2**63 - 1
 """The largest seed that torch's generators take."""
 
@@ -170,6 +179,17 @@ def hf_slug_words(spec: ModelSpec) -> list[str]:
 def hf_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
     """How a hub repository is downloaded."""
     return ["hf: the repository of that name on the Hugging Face hub; downloaded at first use"]
+
+
+def st_slug_words(spec: ModelSpec) -> list[str]:
+    """The parts of a result folder's name: the model, and the options that change its numbers."""
+    words = [f"{side[0]}-{spec.options[side]}" for side in ("text-prompt", "image-prompt") if side in spec.options]
+    return [short_name(spec.name), *(word for word in (spec.revision[:8], *words) if word)]
+
+
+def st_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
+    """How a hub repository is downloaded."""
+    return ["st: the repository of that name on the Hugging Face hub; downloaded at first use"]
 
 
 def parse_python(text: str, kind: ModelKind, name: str) -> ModelSpec:
@@ -386,11 +406,46 @@ FLAIR = ModelKind(
         ),
     ),
 )
+ST_FAMILIES = "CLIP-like models and multimodal language models that sentence-transformers saved"
+ST = ModelKind(
+    "st",
+    "st:HUB-ID or st:FOLDER, with ?text-prompt=NAME, ?image-prompt=NAME and other options",
+    load="cosmos_eval.models.st_loading:load_st",
+    check="cosmos_eval.models.st_loading:check_st",
+    parse=partial(parse_with_options, allowed=ST_OPTIONS),
+    slug_words=st_slug_words,
+    weights_help=st_weights_help,
+    listed=(
+        ListedModel(
+            "st:HUB-ID",
+            "the package sentence-transformers, and a multimodal model of it, fetched at first use",
+            "embeddings as by SentenceTransformer.encode; ?revision=REVISION takes another than main",
+            SCORES,
+            ST_FAMILIES,
+        ),
+        ListedModel("st:FOLDER", "the same; a folder of its save_pretrained", "local weights", SCORES, ST_FAMILIES),
+        ListedModel(
+            "st:...?text-prompt=query&image-prompt=document",
+            "as above",
+            "texts and images with prompts of these names, as by encode_query and encode_document",
+            SCORES,
+            ST_FAMILIES,
+        ),
+        ListedModel(
+            "st:...?trust-remote-code=1",
+            "a model with Python code of its own; of the hub with &revision=40-DIGITS",
+            "runs that code",
+            SCORES,
+            "any that embeds images and texts",
+        ),
+    ),
+)
 BUILT_IN: dict[str, ModelKind | str] = {
     "cosmos": COSMOS,
     "open_clip": OPEN_CLIP,
     "hf": HF,
     "flair": FLAIR,
+    "st": ST,
     "python": PYTHON,
     "embeddings": EMBEDDINGS,
 }

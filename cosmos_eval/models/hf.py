@@ -20,7 +20,7 @@ from cosmos_eval.models.hf_families import Family, context_length
 from cosmos_eval.models.hf_features import best_query_scores, image_features, text_features
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, unpack_patches
 
-_NOT_HASHED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
+NOT_HASHED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
 """Keys of the configuration that do not influence embeddings, at any depth."""
 
 
@@ -138,7 +138,7 @@ class HfModel(ShortRepr):
     def hashed_config(self) -> dict[str, Any]:
         """The configuration without what does not influence embeddings."""
         config = json.loads(json.dumps(self.network.config.to_dict(), default=str))
-        hashed: dict[str, Any] = _without_keys(config, _NOT_HASHED)
+        hashed: dict[str, Any] = without_keys(config, NOT_HASHED)
         return hashed
 
     def describe(self) -> dict[str, Any]:
@@ -173,8 +173,8 @@ def describe_tower(config: Any) -> str:
     return f"{layers}x{width}" + (f"/{patch}" if patch is not None else "")
 
 
-def _without_keys(tree: Any, keys: tuple[str, ...]) -> Any:
+def without_keys(tree: Any, keys: tuple[str, ...]) -> Any:
     """A copy of nested dictionaries without these keys."""
     if isinstance(tree, dict):
-        return {key: _without_keys(value, keys) for key, value in tree.items() if key not in keys}
+        return {key: without_keys(value, keys) for key, value in tree.items() if key not in keys}
     return tree

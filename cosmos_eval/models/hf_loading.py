@@ -5,7 +5,7 @@ model brings runs only if its spec says so (`hf_remote`).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,8 @@ def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
     cached_folder = find_cached_folder(spec) if folder is None else None
     if cached_folder is not None:
         check_weights(cached_folder, spec.text)
-    _check_all_loaded(spec, loading_info, family.unused_weights)
-    _check_finite(spec, network)
+    check_all_loaded(spec, loading_info, family.unused_weights)
+    check_finite(spec, network)
     preprocess, image_size = _make_preprocess(spec, family, network.config, processor, backend)
     adapter: Any = QueryModel if family.max_over_queries else HfModel
     if spec.options.get("scorer") == ITM:
@@ -117,7 +117,12 @@ def _load_network(spec: ModelSpec, name: str, options: dict[str, Any]) -> tuple[
     if family is not None:
         network_class = getattr(transformers, class_name(family, config.architectures) or "")
     network, loading_info = network_class.from_pretrained(
-        name, config=config, dtype=torch.float32, output_loading_info=True, **options
+        name,
+        config=config,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # `check_all_loaded` names the tensors, which the library's error does not
+        **options,
     )
     return network, family or remote_family(config, network, spec.text), loading_info
 
@@ -203,19 +208,24 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(level)
 
 
-def find_local_folder(spec: ModelSpec) -> Path | None:
-    """The folder that a spec names, None for a hub id; RequestError if it can be neither."""
+def find_local_folder(spec: ModelSpec, options: Iterable[str] = HF_OPTIONS) -> Path | None:
+    """The folder that a spec names, None for a hub id; RequestError if it can be neither.
+
+    Args:
+        options: those of this kind of spec, for the message.
+    """
     folder = user_path(spec.name)
     if folder.is_dir():
         return folder
     if folder.is_file():
         raise RequestError(
-            f"{spec.text}: {spec.name} is a file; hf: takes the folder that holds it, as save_pretrained writes it"
+            f"{spec.text}: {spec.name} is a file; {spec.kind}: takes the folder that holds it, as save_pretrained "
+            "writes it"
         )
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", spec.name):
         raise RequestError(
             f"{spec.text}: there is no folder {spec.name}; give a folder that save_pretrained wrote, or a hub id, and "
-            f"after it options as ?{'=...&'.join(HF_OPTIONS)}=..."
+            f"after it options as ?{'=...&'.join(options)}=..."
         )
     return None
 
@@ -231,7 +241,7 @@ def find_cached_folder(spec: ModelSpec) -> Path | None:
     return Path(config).parent if isinstance(config, str) else None
 
 
-def _check_all_loaded(spec: ModelSpec, loading_info: dict[str, Any], unused: tuple[str, ...]) -> None:
+def check_all_loaded(spec: ModelSpec, loading_info: dict[str, Any], unused: tuple[str, ...]) -> None:
     """RequestError if the weights file and the network differ in their tensors; transformers only warns of that.
 
     Args:
@@ -243,7 +253,8 @@ def _check_all_loaded(spec: ModelSpec, loading_info: dict[str, Any], unused: tup
         ("mismatched_keys", "has {} tensors of other shapes than the model's"),
     ):
         # Old files hold position_ids, a buffer that newer versions compute.
-        keys = sorted(str(key) for key in loading_info.get(kind, ()) if not str(key).endswith("position_ids"))
+        named = (key[0] if isinstance(key, tuple) else key for key in loading_info.get(kind, ()))  # or with its shapes
+        keys = sorted(str(key) for key in named if not str(key).endswith("position_ids"))
         keys = [key for key in keys if kind != "unexpected_keys" or not key.startswith(unused)]
         if keys:
             raise RequestError(
@@ -252,7 +263,7 @@ def _check_all_loaded(spec: ModelSpec, loading_info: dict[str, Any], unused: tup
             )
 
 
-def _check_finite(spec: ModelSpec, network: Any) -> None:
+def check_finite(spec: ModelSpec, network: Any) -> None:
     """RequestError that names the first parameter with NaN or infinite values."""
     broken = next((key for key, value in network.named_parameters() if not torch.isfinite(value).all()), None)
     if broken:

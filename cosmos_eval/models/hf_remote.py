@@ -7,7 +7,7 @@ Only a spec can ask for it, and only a user writes specs: definitions and suites
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -59,11 +59,12 @@ def check_remote_options(spec: ModelSpec, folder: Path | None) -> None:
         raise RequestError(f"{spec.text}: ?{CODE_REVISION}= needs the 40 digits of a commit")
 
 
-def fetch_code(spec: ModelSpec, folder: Path | None) -> list[Path]:
+def fetch_code(spec: ModelSpec, folder: Path | None, more_references: Sequence[str] = ()) -> list[Path]:
     """Fetch all Python files that the model may run, without running any, and say that they will run.
 
     Args:
         folder: the folder that the spec names, None if it names a hub id.
+        more_references: classes that other files than transformers' configurations name, as `auto_map` does.
 
     Returns:
         the folders with the code: of the model, and of other repositories that its configurations name.
@@ -72,7 +73,7 @@ def fetch_code(spec: ModelSpec, folder: Path | None) -> list[Path]:
         RequestError: there is no code, it is in another repository without ?code-revision=, or it cannot be fetched.
     """
     home = folder if folder is not None else _fetch(spec, spec.name, spec.options["revision"], [*_CONFIGS, "*.py"])
-    references = _code_references(home)
+    references = [*_code_references(home), *more_references]
     if not references:
         raise RequestError(f"{spec.text}: the model has no code of its own (no auto_map); leave ?{TRUST}=1 out")
     others = sorted({name.split("--")[0] for name in references if "--" in name} - {spec.name})

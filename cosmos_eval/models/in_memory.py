@@ -1,8 +1,9 @@
 """Models of other libraries that a caller of `evaluate` holds in memory: what identifies them, and how they are named.
 
 `evaluate((model, preprocess, tokenizer), ...)`: any network with `encode_image(x)` and `encode_text(ids)`, as those of
-open_clip and of OpenAI's clip. `evaluate((model, processor), ...)`: a CLIP or SigLIP of transformers. A `COSMOS` needs
-nothing else. Nothing of such a model is changed: its dtype, its device and its gradients stay.
+open_clip and of OpenAI's clip. `evaluate((model, processor), ...)`: a dual encoder of transformers, of a family in
+`hf_families` with one vector for each image. A `COSMOS` needs nothing else. Nothing of such a model is changed: its
+dtype, its device and its gradients stay.
 
 Their digest covers the weights and all other tensors as they are now, the modules with their settings and their code,
 the tokenizer, and what the preprocessing makes of a few images. It is never that of a spec, since such an object does
@@ -27,8 +28,8 @@ from cosmos_eval.models.digest import weights_digest
 from cosmos_eval.models.python_adapter import as_request_error
 
 HOW = (
-    "give a model of open_clip as the tuple (model, preprocess, tokenizer), a CLIP or SigLIP of transformers as "
-    "(model, processor)"
+    "give a model of open_clip as the tuple (model, preprocess, tokenizer), a dual encoder of transformers (CLIP, "
+    "SigLIP and the other families of hf:) as (model, processor), and any other by a spec: hf:, st:, flair:, python:"
 )
 """For messages."""
 _PROBE_SIZES = ((64, 64), (97, 131), (300, 200))

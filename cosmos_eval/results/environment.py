@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "torch", "torchvision", "open_clip_torch", "transformers", "timm", "clip-benchmark", "numpy", "pillow", "pandas",
+    "torch", "torchvision", "open_clip_torch", "transformers", "sentence-transformers", "timm", "clip-benchmark",
+    "numpy", "pillow", "pandas",
 )  # fmt: skip
 
 

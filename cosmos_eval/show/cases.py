@@ -9,7 +9,8 @@ from torch import Tensor
 
 from cosmos_eval.datasets.data import PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.item_accuracy import ItemCorrectness, compute_correctness, list_item_pairs, number_pairs
+from cosmos_eval.metrics.item_accuracy import compute_correctness, list_item_pairs, number_pairs
+from cosmos_eval.metrics.item_correctness import ItemCorrectness
 from cosmos_eval.metrics.query_scores import QueryScores
 from cosmos_eval.metrics.similarity import BLOCK_BYTES
 
@@ -145,7 +146,7 @@ def perception_cases(
     for engine in engines:
         of_pairs = engine.score_pairs(data.images, data.texts, list_item_pairs(*item_indices))
         scores = of_pairs.view(-1, item_indices[0].shape[1], item_indices[1].shape[1])
-        item_readings = compute_correctness(scores, number_pairs(*item_indices))
+        item_readings = compute_correctness(scores, number_pairs(*item_indices), right_texts=data.right_texts)
         name = reading_of(primary, list(item_readings))
         all_scores.append(scores.numpy())
         readings.append(item_readings[name])

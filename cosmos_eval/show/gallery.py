@@ -168,7 +168,8 @@ def _lines_of_item(item: Item, data: PerceptionData, specs: Sequence[str]) -> li
     square = image_count > 1 and len(texts) > 1
     lines: list[Line] = []
     for j, text in enumerate(texts):
-        lines.append((f"{text} (image {j + 1})" if square else text, None, image_count > 1 or j == 0))
+        is_right = image_count > 1 or j < data.right_texts
+        lines.append((f"{text} (image {j + 1})" if square else text, None, is_right))
     for spec, scores, margin, correct in zip(specs, item.scores, item.margins, item.correct, strict=True):
         of_each = [" / ".join(f"{value:.3f}" for value in row) for row in np.asarray(scores)]
         values = [f"image {k + 1} {row}" for k, row in enumerate(of_each)] if square else [" / ".join(of_each)]

@@ -41,12 +41,12 @@ def test_benchmarks_and_suites_are_completed_where_they_are_taken(complete):
     both = sorted({*list_benchmarks(), *list_suites()})
     for command in ("check", "fetch"):
         assert complete("data", command, "") == both
-        assert complete("data", command, "cifar10", "sugarc") == ["sugarcrepe"]  # a second one
-    assert complete("data", "prepare", "resized", "sugarc") == ["sugarcrepe"]
+        assert complete("data", command, "cifar10", "svo") == ["svo-probes"]  # a second one
+    assert complete("data", "prepare", "resized", "svo") == ["svo-probes"]
     assert complete("watch", "runs/x", "--suite", "paper-r") == ["paper-retrieval"]
     assert complete("reproduce", "paper-r") == ["paper-retrieval"]
     assert complete("show", "segmentation", "--benchmark", "voc20-cs") == ["voc20-csa"]
-    assert complete("regress", "a", "b", "--benchmark", "sugarc") == ["sugarcrepe"]
+    assert complete("regress", "a", "b", "--benchmark", "svo") == ["svo-probes"]
 
 
 def test_own_definitions_of_this_folder_are_offered_and_other_paths_are_left_to_the_shell(complete, tmp_path):
@@ -89,8 +89,8 @@ def test_own_definitions_of_this_folder_are_offered_and_other_paths_are_left_to_
         (["data", "ch"], ["check"]),
         (["run", "--bench"], ["--benchmark"]),
         # what stands before it is wrong, and is left to the command
-        (["run", "--cache-limit", "-1", "--benchmark", "sugarc"], None),
-        (["run", "--max-image-pixels", "0", "--benchmark", "sugarc"], ["sugarcrepe"]),
+        (["run", "--cache-limit", "-1", "--benchmark", "svo"], None),
+        (["run", "--max-image-pixels", "0", "--benchmark", "svo"], ["svo-probes"]),
     ],
     ids=lambda value: " ".join(value or ()),
 )
@@ -110,7 +110,7 @@ def test_model_specs_are_completed_though_bash_splits_them_at_the_colon(complete
     assert complete("run", "--model", "cosmos", ":", "toy") == ["toybox"]  # bash replaces what follows the colon
     assert "vitb16-cc3m" in complete("run", "--model", "cosmos", ":")
     assert complete("run", "--model", "=", "cosmos", ":", "toy") == ["toybox"]
-    assert complete("run", "--benchmark", "=", "sugarc") == ["sugarcrepe"]
+    assert complete("run", "--benchmark", "=", "svo") == ["svo-probes"]
     assert complete("run", "--templates", "clip-benchmark", ":", "cars") == ["cars"]
     assert complete("run", "--model", "cosmos:toy") == ["cosmos:toybox"]  # with a colon that bash does not split at
 
@@ -149,7 +149,7 @@ def test_other_shells_get_whole_words_and_fish_learns_when_to_offer_files(monkey
     assert r'"cosmos\\:toybox"' in text
     assert ask("zsh", "cosmos-eval run --benchmark ./")[1] == "_files\n"
     assert ask("fish", "cosmos-eval run --model cosmos:to") == (0, "cosmos:toybox\n")
-    assert ask("fish", "cosmos-eval run --benchmark sugarc", "is-args")[0] == 0
+    assert ask("fish", "cosmos-eval run --benchmark svo", "is-args")[0] == 0
     assert ask("fish", "cosmos-eval run --benchmark ./", "is-args")[0] == 1
 
 
@@ -200,7 +200,7 @@ def test_bash_completes_with_the_script_of_show_completion_and_nothing_heavy_is_
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     script = """
         eval "$(_COSMOS_EVAL_COMPLETE=source_bash cosmos-eval)"
-        for line in "--benchmark sugarc" "--model cosmos : toy"; do
+        for line in "--benchmark svo" "--model cosmos : toy"; do
             COMP_WORDS=(cosmos-eval run $line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
             _cosmos_eval_completion cosmos-eval; echo "${COMPREPLY[@]}"
         done
@@ -208,5 +208,5 @@ def test_bash_completes_with_the_script_of_show_completion_and_nothing_heavy_is_
     done = subprocess.run(
         ["bash", "--norc", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
-    assert done.stdout.splitlines() == ["sugarcrepe", "toybox"], done.stderr
+    assert done.stdout.splitlines() == ["svo-probes", "toybox"], done.stderr
     assert (tmp_path / "imported").read_text() == ""

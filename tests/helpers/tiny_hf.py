@@ -64,6 +64,12 @@ Parts = tuple[Any, Any, Any]
 """Network, tokenizer, image processor."""
 
 
+def clip() -> Parts:
+    tokenizer = clip_tokenizer()
+    config = hf.CLIPConfig(text_config=clip_text(tokenizer), vision_config=VISION, projection_dim=8)
+    return hf.CLIPModel(config), tokenizer, clip_images()
+
+
 def siglip2_fixed() -> Parts:
     tokenizer = siglip2_tokenizer()
     config = hf.SiglipConfig(text_config=text(tokenizer), vision_config=VISION)
@@ -176,11 +182,12 @@ def blip_2() -> Parts:
 BUILD: dict[str, Callable[[], Parts]] = {
     function.__name__: function
     for function in (
-        siglip2_fixed, siglip2,
+        clip, siglip2_fixed, siglip2,
         metaclip_2, align, altclip, chinese_clip, clipseg, groupvit, flava, blip, blip_model, blip_2,
     )
 }  # fmt: skip
-assert {build.replace("blip_2", "blip-2") for build in BUILD} - {"blip_model", "siglip2_fixed"} <= FAMILIES.keys()
+NAMES = {"blip_2": "blip-2", "blip_model": "blip", "siglip2_fixed": "siglip"}
+assert {NAMES.get(name, name) for name in BUILD} == FAMILIES.keys()
 
 
 def save(folder: Path, build: Callable[[], Parts]) -> Path:

@@ -145,13 +145,33 @@ def test_a_folder_without_tokenizer_or_processor_is_refused_in_one_line(folder, 
     assert "\n" not in problem
 
 
+def test_a_folder_with_the_weights_of_another_model_is_refused_in_one_line(folder, folders, tmp_path):
+    """transformers itself would put random numbers in their place."""
+    other = tiny(folders, "clip" if folder.name == "align" else "align")
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.copy(other / "model.safetensors", tmp_path / "copy")
+    with pytest.raises(
+        RequestError, match=r"^hf:.*(the weights file (lacks|has)|they belong to different models)"
+    ) as refusal:
+        load_model(f"hf:{tmp_path / 'copy'}")
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize(
     ("model_type", "architecture"),
     [
         ("clip", "CLIPForImageClassification"),
+        ("siglip", "SiglipForImageClassification"),
+        ("siglip2", "Siglip2ForImageClassification"),
+        ("metaclip_2", "MetaClip2VisionModel"),
+        ("align", "AlignVisionModel"),
+        ("altclip", "AltCLIPVisionModel"),
+        ("chinese_clip", "ChineseCLIPVisionModel"),
+        ("clipseg", "CLIPSegVisionModel"),
+        ("groupvit", "GroupViTVisionModel"),
+        ("flava", "FlavaImageModel"),
         ("blip", "BlipForConditionalGeneration"),
         ("blip-2", "Blip2ForConditionalGeneration"),
-        ("metaclip_2", "MetaClip2VisionModel"),
     ],
 )
 def test_a_model_for_another_task_is_refused_in_one_line(tmp_path, model_type, architecture):

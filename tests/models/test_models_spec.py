@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -26,11 +27,16 @@ from cosmos_eval.models.spec import KINDS, ModelSpec, list_models, parse_spec, s
         ("hf:C:\\models\\clip", ModelSpec("", "hf", "C:\\models\\clip")),
         ("python:package.module:factory", ModelSpec("", "python", "package.module", rest="factory")),
         ("embeddings:out/vectors", ModelSpec("", "embeddings", "out/vectors")),
+        ("st:clip-ViT-B-32", ModelSpec("", "st", "clip-ViT-B-32")),
+        (
+            "st:org/name?text-prompt=query&revision=v1",
+            ModelSpec("", "st", "org/name", options={"text-prompt": "query", "revision": "v1"}),
+        ),
     ],
 )
 def test_every_form_of_the_contract_is_parsed(text, expected):
     parsed = parse_spec(text)
-    assert parsed == ModelSpec(text, expected.kind, expected.name, expected.rest, expected.selector, expected.seed)
+    assert parsed == replace(expected, text=text)
 
 
 @pytest.mark.parametrize("text", ["", "toybox", "runs/last.pt", "clip:ViT-B-16", "openclip:ViT-B-16/openai"])
@@ -80,6 +86,7 @@ def test_a_spec_without_a_part_is_refused_with_the_form(text, message):
         ("hf:/models/clip v2/", "hf-models-clip-v2"),
         ("python:package.module:factory", "python-package.module-factory"),
         ("embeddings:/", "embeddings-root"),
+        ("st:org/name?text-prompt=query&image-prompt=document", "st-org-name-t-query-i-document"),
         ("embeddings:..", "embeddings-root"),
     ],
 )

@@ -1,5 +1,6 @@
 """Items of a few images and a few texts, some of which belong together."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,16 @@ from cosmos_eval.datasets.kinds import PERCEPTION
 from cosmos_eval.datasets.memory_images import as_image_sources, distinct_images
 from cosmos_eval.datasets.memory_values import as_list, as_texts, as_whole_numbers
 
+SETS = ("pair", "set")
+"""Kinds of sets of items that count together."""
+
 
 @dataclass(frozen=True, repr=False)
 class PerceptionData(Data):
     """I items of m images and n texts, the same m and n for all (`cosmos_eval.metrics.item_accuracy` has the rules).
 
-    One image and n texts: the first text is right. m images and one text: the first image is right. Two and two:
-    image k and text k belong together.
+    One image and n texts: the first text is right, or the first `right_texts`. m images and one text: the first image
+    is right. Two and two: image k and text k belong together.
     """
 
     kind = PERCEPTION
@@ -36,6 +40,11 @@ class PerceptionData(Data):
     """The subset of each item. The accuracy of each subset is reported, and their mean."""
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Further ways to divide the items: name -> the part that each item belongs to, "" if it belongs to none."""
+    sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Items that count together: `pair` or `set` -> the name of each item's pair or set, "" if it has none. A set is
+    right if all of its items are (What'sUp, Kamath et al., 2023)."""
+    right_texts: int = 1
+    """How many of the texts of an item of one image are right: the first ones."""
     left_out: Sequence[str] = ()
     origin: str = ""
     """Name, version and file of the program that made the texts, if one did; part of the fingerprint."""
@@ -116,6 +125,7 @@ class PerceptionData(Data):
                 item_texts=as_whole_numbers(self.item_texts, "item_texts", 2),
                 subsets=as_texts(self.subsets, "subsets"),
                 groups={group: as_texts(parts, f"groups[{group!r}]") for group, parts in self.groups.items()},
+                sets={kind: as_texts(names, f"sets[{kind!r}]") for kind, names in self.sets.items()},
             )
         )
 
@@ -130,17 +140,25 @@ class PerceptionData(Data):
         content.strings("subsets", self.subsets)
         for name, parts in self.groups.items():
             content.strings(f"group {name}", parts)
+        for kind, names in self.sets.items():
+            content.strings(f"set {kind}", names)
+        if self.right_texts != 1:
+            content.integers("right_texts", np.array([self.right_texts]))
         if self.origin:
             content.strings("origin", [self.origin])
 
     def problems(self) -> list[str]:
         problems = []
         lengths = {len(self.subsets), len(self.item_images), len(self.item_texts), *map(len, self.groups.values())}
+        lengths |= set(map(len, self.sets.values()))
         if len(lengths) > 1:
             problems.append("has different numbers of items' images, texts, subsets or parts")
         problems += find_broken_texts("texts", self.texts)
         problems += find_broken_texts("subsets", list(dict.fromkeys(self.subsets)))
         parts = list(dict.fromkeys(part for group_parts in self.groups.values() for part in group_parts))
+        parts += list(dict.fromkeys(name for names in self.sets.values() for name in names))
+        if unknown := [kind for kind in self.sets if kind not in SETS]:
+            problems.append(f"has sets of the kind {unknown[0]!r}; known: {', '.join(SETS)}")
         problems += find_broken_texts("parts", parts) + find_broken_texts("origins", [self.origin])
         for noun, indices, count in (
             ("image", self.item_images, len(self.images)),
@@ -182,6 +200,7 @@ class PerceptionData(Data):
             item_texts=new_item_texts.reshape(len(items), -1),
             subsets=[self.subsets[j] for j in items],
             groups={name: [parts[j] for j in items] for name, parts in self.groups.items()},
+            sets={kind: _complete_sets(names, items) for kind, names in self.sets.items()},
             left_out=(),
             fingerprint="",
         )
@@ -193,3 +212,9 @@ class PerceptionData(Data):
         if count < 1:
             raise RequestError(f"a limit of {n} images leaves no item of {images_per_item} images; give more")
         return np.unique(self.item_images[spread_indices(len(self.item_images), count)])
+
+
+def _complete_sets(names: Sequence[str], items: np.ndarray) -> list[str]:
+    """Return the set of each chosen item; "" for an item of a set that is not chosen as a whole."""
+    sizes, kept = Counter(names), Counter(names[j] for j in items)
+    return [names[j] if kept[names[j]] == sizes[names[j]] else "" for j in items]

@@ -12,6 +12,7 @@ from cosmos_eval.datasets.class_order import check_class_order
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.image_folder import templates_by_class
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.imagenet_order import find_wrong_order, is_imagenet
 from cosmos_eval.datasets.parquet.columns import (
     CAPTION_NAMES,
@@ -162,7 +163,8 @@ def _names_of_texts(rows: Rows, column: str, names: Any, labels: list[str]) -> t
 
 
 def build_perception(rows: Rows, benchmark: Any) -> PerceptionData:
-    """Return items of an image, its right caption and its wrong ones."""
+    """Return items of an image, its right caption and its wrong ones; with the option `negative_image_column`, items of
+    two images and two captions."""
     checker = rows.checker
     (positive,) = rows.columns(lambda table: find_columns(table, "positive_column", POSITIVE_NAMES, checker))
     negatives = rows.columns(lambda table: find_columns(table, "negative_columns", NEGATIVE_NAMES, checker, True))
@@ -183,13 +185,37 @@ def build_perception(rows: Rows, benchmark: Any) -> PerceptionData:
         choices.append([*right, *wrong])
         subsets += rows.texts(row, subset) or ["all"]
     count, width = len(choices), len(choices[0])
+    item_images = np.array(images, dtype=np.int64)[:, None]
+    all_images = list(rows.images)
+    if "negative_image_column" in checker.options:
+        if width != 2:
+            checker.refuse(f"has {width - 1:,} wrong captions in each row; with negative_image_column, give one")
+        negative_images, negative_index = _read_negative_images(rows, positive)
+        item_images = np.stack([item_images[:, 0], len(all_images) + negative_index], axis=1)
+        all_images += negative_images
     return PerceptionData(
-        images=rows.images,
+        images=all_images,
         texts=[texts[place] for place in range(width) for texts in choices],
-        item_images=np.array(images, dtype=np.int64)[:, None],
+        item_images=item_images,
         item_texts=np.arange(count)[:, None] + count * np.arange(width),
         subsets=subsets,
     )
+
+
+def _read_negative_images(rows: Rows, column: str) -> tuple[list[ImageSource], np.ndarray]:
+    """Return the images of the column `negative_image_column`, and the index among them of each row's image.
+
+    Args:
+        column: a column of texts that is read beside them.
+    """
+    if rows.id_column is not None:
+        rows.checker.refuse("has image_id_column and negative_image_column; give one of them")
+    name = rows.checker.options["negative_image_column"]
+    if name == rows.image_columns.name:
+        rows.checker.refuse(f"has the column {name!r} as image_column and as negative_image_column; give two columns")
+    negative_rows = Rows(rows.tables, rows.folder, rows.checker, name)
+    index = [row.image for row in negative_rows.iterate([column])]
+    return list(negative_rows.images), np.array(index, dtype=np.int64)
 
 
 def _find_subset(rows: Rows, table: Any) -> list[str]:

@@ -76,10 +76,13 @@ class ParquetImage(ImageSource):
     column: ImageColumn
     row: int
     """Counted over the file from 0."""
+    names_column: bool = False
+    """Whether its key has the name of the column, as for the second of two columns of images."""
 
     @property
     def key(self) -> str:  # type: ignore[override]
-        return f"{self.column.file_name}:{self.row}"
+        key = f"{self.column.file_name}:{self.row}"
+        return f"{key}:{self.column.leaf.partition('.')[0]}" if self.names_column else key
 
     def content(self) -> bytes:
         content = self.column.read(self.row)

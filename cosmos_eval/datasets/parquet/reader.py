@@ -34,6 +34,8 @@ def read_parquet(benchmark: Any, data_root: Path) -> Data:
             with bytes is an image of its own.
         image_column, label_column, caption_columns, positive_column, negative_columns, subset_column: names of
             columns; by default those with the right type and a usual name (`columns.py`).
+        negative_image_column: perception: the column of an image that fits the wrong caption; an item then has two
+            images and two captions.
 
     Raises:
         DataProblems: files missing or damaged, no such column, one of another type, a null (with file, row and

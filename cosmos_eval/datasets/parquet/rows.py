@@ -39,11 +39,19 @@ class Row:
 
 
 class Rows:
-    """Iterates over the rows of all files; afterwards `images` are the images, in the order of their first rows."""
+    """Iterates over the rows of all files; afterwards `images` are the images, in the order of their first rows.
 
-    def __init__(self, tables: Sequence[TableFile], folder: Path, checker: DatasetChecker) -> None:
+    Args:
+        image_column: the second column of images, whose name is part of their keys; by default the option of this name,
+            or the one that is found.
+    """
+
+    def __init__(
+        self, tables: Sequence[TableFile], folder: Path, checker: DatasetChecker, image_column: str | None = None
+    ) -> None:
         self.tables, self.folder, self.checker = tables, folder, checker
-        option = checker.options.get("image_column")
+        self.names_column = image_column is not None
+        option = image_column or checker.options.get("image_column")
         columns = [find_image_column(table, option, checker) for table in tables]
         self._refuse_differences("images", [column.name for column in columns])
         self.image_columns: ImageColumns = columns[0]
@@ -179,7 +187,7 @@ class Rows:
                 self.refuse(table, row, self.id_column, "null in place of an id; leave the row out")
             if (index := self.index_of_id.setdefault(image_id, new_index)) < new_index:
                 return index
-        self.images.append(ParquetImage(column, row))
+        self.images.append(ParquetImage(column, row, self.names_column))
         return new_index
 
     def _file_image(self, table: TableFile, row: int, column: str, name: Any) -> int:

@@ -12,7 +12,7 @@ from cosmos_eval.datasets.dataset_checks import DatasetChecker, require_inside_d
 
 LARGEST_TABLE = 2**30
 """Most bytes of a CSV, which is read into memory."""
-TYPE_NAMES: dict[type, str] = {str: "a text", int: "a whole number", float: "a number", list: "a list"}
+TYPE_NAMES: dict[type, str] = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "a map"}
 
 
 def read_table(path: Path, columns: tuple[str, ...], checker: DatasetChecker) -> list[tuple[int, dict[str, str]]]:

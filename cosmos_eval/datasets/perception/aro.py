@@ -1,6 +1,7 @@
 """ARO's Visual Genome Relation and Attribution (Yuksekgonul et al., ICLR 2023): a caption against the same caption with
 its two objects, or their attributes, exchanged."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +73,26 @@ def read_aro(benchmark: Any, data_root: Path) -> Data:
 
 
 def _read_box(row: Any, where: str, checker: DatasetChecker) -> Box:
-    """Return the box of a row in whole pixels: its corners are rounded, as in the authors' code (`Image.crop`)."""
-    x, y, width, height = (require_value(row, key, float, where, checker) for key in BOX_KEYS)
+    """Return the box of a row in whole pixels."""
+    return box_in_pixels([require_value(row, key, float, where, checker) for key in BOX_KEYS], where, checker)
+
+
+def box_in_pixels(box: Sequence[float], where: str, checker: DatasetChecker) -> Box:
+    """Return a box (x, y, width, height) in whole pixels: its corners are rounded, as in `Image.crop`, which ARO's and
+    CREPE's authors call.
+
+    Raises:
+        DataProblems: larger than any image that is read, or without pixels.
+    """
+    x, y, width, height = box
     # the part of a box outside its image is filled with black, so a huge box would fill the memory
     if max(map(abs, (x, y, width, height))) > MAX_COORDINATE or width * height > max_pixels():
         shown = ", ".join(short_repr(number) for number in (x, y, width, height))
         checker.refuse(f"has a box larger than any image that is read, ({shown}) (x, y, width, height), in {where}")
-    box = round(x), round(y), round(x + width) - round(x), round(y + height) - round(y)
-    if (box[2] < 1 or box[3] < 1) and not checker.options.get(LEAVE_OUT, False):
-        checker.refuse(f"has a box without pixels, {box} (x, y, width, height), in {where}")
-    return box
+    rounded = round(x), round(y), round(x + width) - round(x), round(y + height) - round(y)
+    if (rounded[2] < 1 or rounded[3] < 1) and not checker.options.get(LEAVE_OUT, False):
+        checker.refuse(f"has a box without pixels, {rounded} (x, y, width, height), in {where}")
+    return rounded
 
 
 def _read_attributes(row: Any, where: str, checker: DatasetChecker) -> str:

@@ -1,8 +1,9 @@
 """Collecting the items of a perception benchmark, and leaving out those whose images are missing or damaged."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ class AnnotatedItem:
     """The box that is cut out of each of its images; None for the whole image."""
     groups: dict[str, str] = field(default_factory=dict)
     """Group -> the item's part in it (see `PerceptionData.groups`); "" for no part."""
+    sets: dict[str, str] = field(default_factory=dict)
+    """Kind of set -> the item's set (see `PerceptionData.sets`)."""
 
 
 class ItemCollector:
@@ -73,8 +76,12 @@ class ItemCollector:
         assert folder is not None
         return folder
 
-    def build(self, image_folder: Path) -> PerceptionData:
+    def build(self, image_folder: Path, right_texts: int = 1) -> PerceptionData:
         """Build the data; items with missing images are left out if the definition says so, else they are a problem.
+
+        Args:
+            image_folder: the folder that the images' names are in.
+            right_texts: how many of each item's texts are right, where not only the first is.
 
         Raises:
             DataProblems: there are no items, or an image name has two files.
@@ -89,7 +96,8 @@ class ItemCollector:
             self.checker.record_counts(images=len(names), items=len(self.items))
         else:
             self.checker.check_images(image_folder, list(file_of_name.values()))
-        return self._build_data(reasons, {name: image_folder / file for name, file in file_of_name.items()})
+        data = self._build_data(reasons, {name: image_folder / file for name, file in file_of_name.items()})
+        return replace(data, right_texts=right_texts)
 
     def _find_files(self, image_folder: Path, names: Sequence[str]) -> dict[str, str]:
         """Return the file of each image name; `name.jpg` if there is none with any ending."""
@@ -151,8 +159,15 @@ class ItemCollector:
             item_texts=np.array(item_texts, dtype=np.int64).reshape(-1, texts_per_item),
             subsets=[item.subset for item in items],
             groups={group: [item.groups.get(group, "") for item in items] for group in group_names},
+            sets={kind: self._sets_of(kind, items) for kind in dict.fromkeys(k for item in items for k in item.sets)},
             left_out=tuple(left_out),
         )
+
+    def _sets_of(self, kind: str, items: Sequence[AnnotatedItem]) -> list[str]:
+        """Return the set of each item; "" where an item of the set is left out, for the set cannot be judged then."""
+        sizes = Counter(item.sets.get(kind, "") for item in self.items)
+        kept = Counter(item.sets.get(kind, "") for item in items)
+        return [name if kept[name] == sizes[name] else "" for name in (item.sets.get(kind, "") for item in items)]
 
 
 def _image_source(name: str, path: Path, box: Box | None) -> ImageSource:

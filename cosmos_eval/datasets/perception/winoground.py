@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.json_text import JsonError, load_json
+from cosmos_core.json_text import JsonError, load_json, read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.data import Data
@@ -12,6 +12,7 @@ from cosmos_eval.datasets.perception.annotation_files import require_value
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
 TAGS = ("tag", "secondary_tag")
+NO_TAG = "No Tag"
 
 
 def read_winoground(benchmark: Any, data_root: Path) -> Data:
@@ -20,13 +21,16 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
     Subsets are the collapsed tags (Object, Relation, Both); the groups are `tag` and `secondary_tag`, which most items
     lack. Images are `images/<image_0>.png`, or with another ending.
 
-    Options: `path` (the file), `images` (folder), `leave_out_missing`.
+    Options: `path` (the file), `images` (folder), `tags` (a map of id -> list of tags, as Diwan et al., EMNLP 2022,
+    publish: each tag is a group of its own, and items of none are tagged `No Tag`), `leave_out_missing`.
 
     Raises:
-        DataProblems: a line that is not a JSON object or lacks a key, an empty caption, a repeated id, missing images.
+        DataProblems: a line that is not a JSON object or lacks a key, an empty caption, a repeated id, missing images,
+            an id without a list of tags.
     """
     checker = DatasetChecker(benchmark, data_root)
     path, image_folder = checker.require(checker.find_path("path", "file"), checker.find_path("images", "folder"))
+    tags_of_id = _read_tags(checker)
     collector = ItemCollector(checker, any_ending=True)
     line_of_id: dict[str, int] = {}
     for number, line in enumerate(read_lines(path), start=1):
@@ -50,7 +54,10 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
                 images=(image_0, image_1),
                 texts=(caption_0, caption_1),
                 subset=_read_tag(row, "collapsed_tag", where, checker) or "untagged",
-                groups={tag: _read_tag(row, tag, where, checker) for tag in TAGS if tag in row},
+                groups={
+                    **{tag: _read_tag(row, tag, where, checker) for tag in TAGS if tag in row},
+                    **_tag_groups(tags_of_id, item_id, where, checker),
+                },
             )
         )
     return checker.finish(collector.build(image_folder))
@@ -64,3 +71,28 @@ def _read_tag(row: dict[str, Any], key: str, where: str, checker: DatasetChecker
     if not isinstance(tag, str):
         checker.refuse(f"finds {short_repr(tag)} as {key!r} in {where}; it must be a text")
     return tag.strip()
+
+
+def _read_tags(checker: DatasetChecker) -> dict[str, list[str]] | None:
+    """Return the tags of each id from the file of the option `tags`; None without the option."""
+    if "tags" not in checker.options:
+        return None
+    (path,) = checker.require(checker.find_path("tags", "file"))
+    content = read_json(path)
+    if not isinstance(content, dict) or not content:
+        checker.refuse(f"finds no map of tags in {path}")
+    for item_id, tags in content.items():
+        if not isinstance(tags, list) or not all(isinstance(tag, str) and tag.strip() for tag in tags):
+            checker.refuse(f"finds {short_repr(tags)} as tags of {item_id} in {path}; they must be a list of texts")
+    return content
+
+
+def _tag_groups(
+    tags_of_id: dict[str, list[str]] | None, item_id: str, where: str, checker: DatasetChecker
+) -> dict[str, str]:
+    """Return a group of its own for each tag of an item."""
+    if tags_of_id is None:
+        return {}
+    if item_id not in tags_of_id:
+        checker.refuse(f"finds no tags of {item_id} ({where}) in the file of tags")
+    return {tag: tag for tag in tags_of_id[item_id] or [NO_TAG]}

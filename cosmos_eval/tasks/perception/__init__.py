@@ -8,14 +8,21 @@ Protocol: an item is a few images and a few texts, and a rule says which scores 
 - m images, of which the first is right, and one text: `accuracy`; for two images also `match_accuracy` (SVO-Probes,
   Hendricks & Nematzadeh, 2021)
 - two images, two texts: `text_score`, `image_score`, `group_score` (Winoground, Thrush et al., 2022; MMVP-VLM, Tong et
-  al., 2024).
+  al., 2024); with `metrics.each_side: true` also the four comparisons behind them, one by one (BiVLC, Miranda et al.,
+  2024)
+- one image, two right texts and a wrong one: `accuracy`, `first_accuracy`, `second_accuracy`, and `text_only_accuracy`,
+  which compares the texts with each other (SugarCrepe++, Dumpala et al., 2024).
+
+Items may form pairs and sets that are right only if all of their items are: `pair_accuracy`, `set_accuracy` (What'sUp,
+Kamath et al., 2023).
 
 Scored: image-text similarity of each image of an item with each of its texts, as the model defines it.
 
 Reported, for each rule: over all items (`accuracy`), over the items of each subset (`<subset>/accuracy`), and the
 unweighted mean over the subsets (`macro_accuracy`). Each benchmark's authors choose one of these means; all are
 reported, and the definition names its authors' one as primary. Items may be divided in further ways, called groups,
-which have metrics as the subsets have (`<group>/macro_accuracy`).
+which have metrics as the subsets have (`<group>/macro_accuracy`). A group whose only part has the group's name is a
+tag: it has the metrics of that part only.
 
 Ties: strict, as the authors of all these benchmarks rule; an item counts only if the right score is higher. Each metric
 is also reported as the expectation over a random order of tied scores (`accuracy_expected`). A model that scores
@@ -30,19 +37,38 @@ from cosmos_eval.metrics.names import SUBSET, is_rank
 from cosmos_eval.protocol.feature_transforms import OF_EMBEDDINGS
 from cosmos_eval.protocol.task_info import TaskInfo
 
-RULES = ("accuracy", "match_accuracy", "text_score", "image_score", "group_score")
+RULES = (
+    "accuracy",
+    "match_accuracy",
+    "text_score",
+    "image_score",
+    "group_score",
+    "first_text_score",
+    "second_text_score",
+    "first_image_score",
+    "second_image_score",
+    "first_accuracy",
+    "second_accuracy",
+    "text_only_accuracy",
+)
 """The rules; those with fitting numbers of images and texts per item are reported."""
+SETS = ("pair", "set")
+"""Kinds of sets of items that count together."""
 
 
 def reported_metrics(
-    subsets: Iterable[str] = (SUBSET,), rules: Sequence[str] = RULES, groups: Iterable[str] = (SUBSET,)
+    subsets: Iterable[str] = (SUBSET,),
+    rules: Sequence[str] = RULES,
+    groups: Iterable[str] = (SUBSET,),
+    sets: Sequence[str] = SETS,
 ) -> list[str]:
-    """The metrics reported for these subsets and groups.
+    """The metrics reported for these subsets, groups and sets.
 
     Args:
         subsets: names of the subsets and of the parts of groups; by default a placeholder for any.
         rules: the rules that the items have.
         groups: names of the groups; by default a placeholder for any.
+        sets: kinds of sets that the items form.
     """
     subsets, groups = list(subsets), list(groups)
     strict_names = []
@@ -50,6 +76,8 @@ def reported_metrics(
         strict_names += [f"{subset}/{rule}" for subset in subsets]
         strict_names += [rule, f"macro_{rule}"]
         strict_names += [f"{group}/macro_{rule}" for group in groups]
+    # Sets are made of items with one rule (What'sUp's), so that their metrics need no other name.
+    strict_names += [f"{kind}_{rules[0]}" for kind in sets]
     return [*strict_names, *(f"{name}_expected" for name in strict_names)]
 
 
@@ -76,7 +104,7 @@ INFO = TaskInfo(
     metric_names=metric_names,
     summary="matching images and texts must score above others: accuracy, or text, image and group score",
     title="Perception and composition",
-    metric_options={"least": int},
+    metric_options={"least": int, "each_side": bool},
     sample_keys=("item", "subset", "image"),
     sample_groups="group ",
     paired="cosmos_eval.tasks.perception.paired:paired",

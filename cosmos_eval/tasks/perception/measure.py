@@ -11,14 +11,17 @@ import torch
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.scores import Scores
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.item_accuracy import (
-    ItemCorrectness,
     compute_correctness,
+    dot_products,
     item_metric_names,
     list_item_pairs,
     number_pairs,
 )
+from cosmos_eval.metrics.item_correctness import ItemCorrectness
+from cosmos_eval.metrics.paraphrase_accuracy import TEXT_ONLY, score_text_only
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
@@ -45,21 +48,27 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
         texts_of_items=len(data.item_texts),
         subsets_of_items=len(data.subsets),
         **{f"parts_of_{group}": len(parts) for group, parts in data.groups.items()},
+        **{f"{kind}s_of_items": len(names) for kind, names in data.sets.items()},
     )
-    rules = _rules_for(data)
+    rules = _rules_for(benchmark, data)
     if not rules:
         m, n = data.item_images.shape[1], data.item_texts.shape[1]
+        right = f", {data.right_texts} of them right" if data.right_texts != 1 else ""
         raise RequestError(
-            f"{benchmark.name}: there is no rule for items of {m} images and {n} texts; make items of one image and "
-            "several texts, several images and one text, or two of both"
+            f"{benchmark.name}: there is no rule for items of {m} images and {n} texts{right}; make items of one image "
+            "and several texts, several images and one text, two of both, or one image with two right texts and a "
+            "wrong one"
         )
+    if data.sets and len(rules) > 1:
+        raise RequestError(f"{benchmark.name}: has sets of items with several rules; make sets of items of one rule")
     for image_of_item in data.item_images.T:
         require_valid_index(benchmark, image_of_item, len(data.images), "item", "image")
     for text_of_item in data.item_texts.T:
         require_valid_index(benchmark, text_of_item, len(data.texts), "item", "text")
     subsets_and_parts = [*data.subsets, *(part for parts in data.groups.values() for part in parts)]
-    groups = [group for group, parts in data.groups.items() if any(parts)]
-    primary_metric(benchmark, reported_metrics(_distinct(subsets_and_parts), rules, groups), rules[0])
+    groups = [group for group, parts in data.groups.items() if any(parts) and not _is_tag(group, parts)]
+    sets = [kind for kind, names in data.sets.items() if any(names)]
+    primary_metric(benchmark, reported_metrics(_distinct(subsets_and_parts), rules, groups, sets), rules[0])
 
 
 def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: int = 0) -> Outcome:
@@ -67,12 +76,13 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
 
     With `metrics.least: n` of a definition, subsets with fewer than n items have no metric of their own and are left
     out of the means over subsets. Intervals resample images: an item belongs to its first image, and images cut from
-    one photo belong to that photo.
+    one photo belong to that photo; a pair or set of items belongs to the photo of its first item.
 
     `samples` has one row per item:
 
     - `item`: its index in the dataset
     - `subset`, and `group NAME` for each group: the subset, and the part of the group
+    - `set KIND` for each kind of sets: the item's pair or set, empty if it has none
     - `image`: key of its first image
     - `whole`: key of the image that the first image is cut from (its own key if it is whole), the unit that intervals
       and paired tests resample
@@ -88,7 +98,11 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
     item_images, item_texts = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     m, n = item_images.shape[1], item_texts.shape[1]
     item_scores = scores.of_pairs(list_item_pairs(item_images, item_texts)).view(-1, m, n)
-    rules = compute_correctness(item_scores, number_pairs(item_images, item_texts))
+    each_side = bool(benchmark.metrics.get("each_side", False))
+    pairs = number_pairs(item_images, item_texts)
+    rules = compute_correctness(item_scores, pairs, right_texts=data.right_texts, each_side=each_side)
+    if data.right_texts == 2 and (text_only := _compare_texts(scores, item_texts)) is not None:
+        rules[TEXT_ONLY] = text_only
 
     whole_images = {whole: i for i, whole in enumerate(dict.fromkeys(image.parent_key for image in data.images))}
     unit_of_image = np.array([whole_images[image.parent_key] for image in data.images])
@@ -99,6 +113,8 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
             values = (correctness.expected if suffix else correctness.strict).numpy()
             per_pair = None if correctness.per_pair is None else correctness.per_pair[1 if suffix else 0].numpy()
             _measure_rule(measured, _RuleValues(data, unit_of_image, values, per_pair), f"{rule}{suffix}", least)
+        for kind, names in data.sets.items():
+            _measure_sets(measured, f"{kind}_{next(iter(rules))}{suffix}", names, rules, suffix, data, unit_of_image)
     metrics = measured.metrics(seed)
 
     first_images = [data.images[i] for i in data.item_images[:, 0].tolist()]
@@ -107,6 +123,7 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
             "item": np.arange(len(first_images)),
             "subset": np.array(data.subsets, dtype=object),
             **{f"group {group}": np.array(parts, dtype=object) for group, parts in data.groups.items()},
+            **{f"set {kind}": np.array(names, dtype=object) for kind, names in data.sets.items()},
             "image": [image.key for image in first_images],
             "whole": [image.parent_key for image in first_images],
             "scores": item_scores.flatten(1).tolist(),
@@ -182,6 +199,8 @@ def _measure_rule(measured: Measured, rule_values: _RuleValues, name: str, least
         for part, (values, classes, units) in zip(measured_parts, selected, strict=True):
             if f"{part}/{name}" not in measured.values:  # a part of a group may have the name of a subset
                 _add_mean(measured, f"{part}/{name}", values, classes, units)
+        if _is_tag(group, part_of_item):
+            continue
         # The mean over parts of the mean over their classes is a mean over all pairs of a part and a class.
         class_count = 1 + max(int(classes.max()) for _, classes, _ in selected)
         part_and_class = np.concatenate([i * class_count + classes for i, (_, classes, _) in enumerate(selected)])
@@ -190,6 +209,41 @@ def _measure_rule(measured: Measured, rule_values: _RuleValues, name: str, least
         macro_name = f"{group}/macro_{name}" if group else f"macro_{name}"
         measured.mean_per_class(macro_name, all_values, part_and_class, all_units)
     _add_mean(measured, name, *rule_values.select(np.arange(len(rule_values.values))))
+
+
+def _measure_sets(
+    measured: Measured,
+    name: str,
+    set_of_item: Sequence[str],
+    rules: dict[str, ItemCorrectness],
+    suffix: str,
+    data: PerceptionData,
+    unit_of_image: np.ndarray,
+) -> None:
+    """Add the share of sets of items of which all are right.
+
+    Ties of different items are independent, so that the expectation of a set is the product of its items'.
+    """
+    correctness = next(iter(rules.values()))
+    values = (correctness.expected if suffix else correctness.strict).numpy()
+    sets = _distinct(set_of_item)
+    if not sets:
+        return
+    members = np.array(set_of_item, dtype=object)
+    items = [np.flatnonzero(members == one) for one in sets]
+    units = unit_of_image[data.item_images[[of_set[0] for of_set in items], 0]]
+    measured.mean(name, np.array([values[of_set].prod() for of_set in items]), units)
+
+
+def _compare_texts(scores: Scores, item_texts: torch.Tensor) -> ItemCorrectness | None:
+    """Judge items of two right texts and a wrong one by their texts alone; None for a model without text embeddings."""
+    if scores.text_features is None or not scores.averages_prompts:
+        return None
+    first, second, wrong = item_texts.T
+    # Each pair in ascending order, so that equal pairs of texts have equal similarities.
+    pairs = torch.stack([torch.stack(pair, dim=1) for pair in ((first, second), (first, wrong), (second, wrong))], 1)
+    pairs = pairs.sort(dim=-1).values.reshape(-1, 2)
+    return score_text_only(dot_products(scores.text_features, scores.text_features, pairs).view(-1, 3))
 
 
 def _add_mean(measured: Measured, name: str, values: np.ndarray, classes: np.ndarray, units: np.ndarray) -> None:
@@ -219,11 +273,18 @@ def _left_out_warnings(data: PerceptionData) -> tuple[str, ...]:
     return (f"{count:,} of {total:,} items left out, the first: {data.left_out[0]}",)
 
 
-def _rules_for(data: PerceptionData) -> tuple[str, ...]:
+def _rules_for(benchmark: Benchmark, data: PerceptionData) -> tuple[str, ...]:
     """The rules for items with these numbers of images and texts."""
     if data.item_images.ndim != 2 or data.item_texts.ndim != 2:
         return ()
-    return item_metric_names(data.item_images.shape[1], data.item_texts.shape[1])
+    each_side = bool(benchmark.metrics.get("each_side", False))
+    rules = item_metric_names(data.item_images.shape[1], data.item_texts.shape[1], data.right_texts, each_side)
+    return (*rules, TEXT_ONLY) if data.right_texts == 2 and rules else rules
+
+
+def _is_tag(group: str, parts: Sequence[str]) -> bool:
+    """Whether a group is a tag, which items have or have not: its mean over parts would be that of its only part."""
+    return _distinct(parts) == [group]
 
 
 def _distinct(parts: Sequence[str]) -> list[str]:

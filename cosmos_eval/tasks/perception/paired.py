@@ -35,6 +35,9 @@ def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.Data
     rule = rule.removeprefix("macro_")
     kind = "correct" if strict_name == metric else "expected"
     column = kind if kind in baseline else f"{rule}_{kind}"  # with several rules, columns begin with the rule
+    set_column = f"set {rule.partition('_')[0]}"
+    if set_column in baseline:  # the metric of a kind of sets: pair_accuracy, set_accuracy
+        return _paired_sets(baseline, candidate, set_column, kind)
     require_column(column, baseline, candidate)
     weights = None
     if is_macro:
@@ -63,3 +66,13 @@ def _is_in_part(samples: "pd.DataFrame", part: str) -> np.ndarray:
         if is_in_part.any():
             return is_in_part
     raise RequestError(f"no sample belongs to {part!r}; evaluate again with run --overwrite")
+
+
+def _paired_sets(baseline: "pd.DataFrame", candidate: "pd.DataFrame", set_column: str, kind: str) -> Hits:
+    """The hits of both models on sets of items, which are right if all of their items are."""
+    require_column(kind, baseline, candidate)
+    names = baseline[set_column].to_numpy()
+    sets = [np.flatnonzero(names == name) for name in dict.fromkeys(names) if name]
+    unit = next(baseline[name] for name in UNIT_COLUMNS if name in baseline).to_numpy()
+    hits = [np.array([frame[kind].to_numpy()[items].prod() for items in sets]) for frame in (baseline, candidate)]
+    return Hits(hits[0], hits[1], number_labels(unit[[items[0] for items in sets]]), None)

@@ -161,6 +161,18 @@ def test_no_restricted_copy_and_no_single_address_is_planned_by_itself(tmp_path)
         "svo-images",
         "aro-coco-order",
         "aro-flickr30k-order",
+        "objectnet",
+        "bivlc",
+        "cola-images",
+        "colorswap",
+        "valse-images",
+        "crepe-productivity",
+        "visual-genome",
+        "vsr-random-items",
+        "vsr-zeroshot-items",
+        "vsr-images",
+        "negbench-coco-items",
+        "negbench-voc2007-items",
     }
 
 

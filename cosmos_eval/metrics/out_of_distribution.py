@@ -1,0 +1,54 @@
+"""Telling inputs of one distribution from others by a score: AUROC, and the false positive rate at 95 % recall.
+
+Both are as in Hendrycks & Gimpel (ICLR 2017) and Ming et al. (NeurIPS 2022, MCM: the highest softmax probability of
+CLIP's cosines): inputs of the distribution are the positives, and should have the higher scores.
+"""
+
+import numpy as np
+
+
+def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Probability that a score from inside is above one from outside; ties count 1/2.
+
+    Args:
+        inside: (N,) scores of inputs of the distribution.
+        outside: (M,) scores of others.
+
+    Returns:
+        1 if all scores from inside are higher, 1/2 for equal distributions.
+
+    Raises:
+        ValueError: no scores, or one that is not finite.
+    """
+    _check(inside, outside)
+    ordered = np.sort(outside)
+    below, up_to = (np.searchsorted(ordered, inside, side=side) for side in ("left", "right"))
+    return float((below + up_to).sum() / (2 * len(inside) * len(outside)))
+
+
+def fpr_at_recall(inside: np.ndarray, outside: np.ndarray, recall: float = 0.95) -> float:
+    """Share of outside inputs that are taken for inside ones, at the highest threshold that keeps enough of the latter.
+
+    Args:
+        inside, outside: as for `auroc`.
+        recall: the share of the inputs from inside whose score must be at the threshold or above.
+
+    Returns:
+        0 if the two are apart; 1 for a constant score.
+
+    Raises:
+        ValueError: no scores, or one that is not finite.
+    """
+    _check(inside, outside)
+    kept = int(np.ceil(recall * len(inside) - 1e-9))
+    threshold = np.sort(inside)[::-1][max(kept, 1) - 1]
+    return float((outside >= threshold).mean())
+
+
+def _check(inside: np.ndarray, outside: np.ndarray) -> None:
+    for name, scores in (("inside", inside), ("outside", outside)):
+        if not len(scores):
+            raise ValueError(f"no scores from {name}")
+        not_finite = np.flatnonzero(~np.isfinite(scores))
+        if len(not_finite):
+            raise ValueError(f"the score {not_finite[0]} from {name} is {scores[not_finite[0]]}; it must be finite")

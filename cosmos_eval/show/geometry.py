@@ -1,0 +1,268 @@
+"""Geometry of a model's embeddings on a benchmark, and whether its probabilities can be believed (`show geometry`)."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cosmos_core.collapse import alignment, uniformity
+from cosmos_core.errors import RequestError
+from cosmos_core.files import atomic_write_text
+from cosmos_eval.datasets.data import ClassificationData, RetrievalData
+from cosmos_eval.datasets.data.base import spread_indices
+from cosmos_eval.datasets.kinds import CLASSIFICATION, RETRIEVAL
+from cosmos_eval.engine import Engine
+from cosmos_eval.metrics.calibration import Reliability, reliability, top_predictions
+from cosmos_eval.metrics.embedding_geometry import effective_rank, modality_gap, singular_value_shares
+from cosmos_eval.metrics.out_of_distribution import auroc, fpr_at_recall
+from cosmos_eval.metrics.query_scores import QueryScores
+from cosmos_eval.models.base import read_facts
+from cosmos_eval.models.preflight import require_models
+from cosmos_eval.progress import Reporter
+from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.report.curves import save
+from cosmos_eval.results.portable import portable_spec
+from cosmos_eval.run.options import RunOptions
+from cosmos_eval.show.class_predictions import confused_pairs, predict
+from cosmos_eval.show.geometry_figure import Drawn, geometry_figure
+from cosmos_eval.show.opening import CacheChoice, describe_cache, open_engine, read_data
+from cosmos_eval.tasks.class_table import distinguish_names
+from cosmos_eval.tasks.prompts import ClassPrompts, score_classes
+
+MOST_FOR_UNIFORMITY = 4096
+"""Embeddings, spread evenly over the dataset, that uniformity uses: its cost grows with their square."""
+CONFUSED = 10
+"""Most confused pairs of classes."""
+
+Shown = ClassificationData | RetrievalData
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What was computed and written."""
+
+    figures: dict[str, float]
+    """Name -> value, in the order to show them."""
+    confused: list[dict[str, Any]]
+    """For classification, the most confused pairs: `true`, `predicted`, and `images` in expectation under ties."""
+    files: dict[str, Path]
+    """What it shows -> its file."""
+    remarks: tuple[str, ...]
+
+
+def show_geometry(
+    spec: str,
+    benchmark: str | Path,
+    out: Path,
+    data_root: Path | None = None,
+    *,
+    against: str | Path | None = None,
+    options: RunOptions | None = None,
+    reporter: Reporter | None = None,
+    cache: CacheChoice | None = None,
+) -> Geometry:
+    """Write `geometry.png` and `geometry.json` of a retrieval or classification benchmark.
+
+    Texts are the captions, or the embeddings of the classes. Pairs are images with their captions, or with their class.
+    Confidence is that of each image's first class, or of each caption's first image, at the model's own logit scale.
+
+    Args:
+        against: another retrieval or classification benchmark, whose images are out of distribution. They are told by
+            the highest score with any text, and of classes also by the highest probability.
+        cache: the feature cache that is used; none by default.
+
+    Raises:
+        RequestError: a benchmark of another kind, missing data, or a model without one embedding for each input.
+    """
+    require_models([spec], fetch=True)
+    definition, data = read_data(benchmark, (RETRIEVAL, CLASSIFICATION), data_root, reporter)
+    assert isinstance(data, Shown)
+    other = None if against is None else read_data(against, (RETRIEVAL, CLASSIFICATION), data_root, reporter)
+    cache = cache or CacheChoice(None)
+    engine = open_engine(spec, options or RunOptions(), cache, reporter)
+    engine.start_benchmark(definition.name)
+    prepared = _prepare(engine, data, definition)
+    scale = read_facts(engine.model).get("logit_scale")
+    remarks: list[str] = []
+    figures = _geometry_figures(prepared, remarks)
+    bins = None
+    if scale:
+        predictions = top_predictions(prepared.queries, prepared.right, float(scale))
+        bins = reliability(predictions.confidence, predictions.correct)
+        figures |= {
+            "logit_scale": float(scale),
+            "expected_calibration_error": bins.error,
+            "mean_confidence": float(predictions.confidence.mean()),
+            "accuracy": float(predictions.correct.mean()),
+        }
+    else:
+        remarks.append("the model does not say its logit scale: no calibration, and no probabilities")
+    ood = None
+    if other is not None:
+        ood = _out_of_distribution(engine, prepared, other, scale, figures)
+    confused = _confused(data, prepared)
+    title = f"{portable_spec(spec)} on {definition.name}"
+    files = {"Figure": out / "geometry.png", "Values": out / "geometry.json"}
+    modalities = {"images": prepared.images, "texts": prepared.texts}
+    drawn = Drawn(
+        prepared.matching,
+        prepared.shuffled,
+        {name: singular_value_shares(features).numpy() for name, features in modalities.items()},
+        bins,
+        ood,
+        other[0].name if other else "",
+    )
+    save(geometry_figure(drawn, figures, title), files["Figure"])
+    finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    values = {"model": portable_spec(spec), "benchmark": definition.name, "figures": finite, "confused": confused}
+    if bins is not None:
+        values["reliability"] = _bins_as_json(bins)
+    atomic_write_text(files["Values"], json.dumps(values, indent=1, allow_nan=False) + "\n")
+    remarks.append(describe_cache(cache, engine))
+    return Geometry(figures, confused, files, tuple(filter(None, remarks)))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The embeddings of a benchmark, and what belongs together."""
+
+    images: torch.Tensor
+    """(N, D) of unit length."""
+    texts: torch.Tensor
+    """(M, D) of unit length: captions or classes."""
+    pairs: np.ndarray
+    """(P, 2) int64, index of an image and of a text that belong together."""
+    queries: QueryScores
+    """Images against classes, or captions against images."""
+    right: np.ndarray
+    """(P, 2) int64, index of a query and of a right candidate."""
+    of_images: QueryScores
+    """Images against texts."""
+    matching: np.ndarray
+    """(P,) similarity of each pair."""
+    shuffled: np.ndarray
+    """(P,) similarity of the image of each pair and the text of the next pair that is of another text."""
+
+
+def _prepare(engine: Engine, data: Shown, definition: Benchmark) -> _Prepared:
+    """Encode the data."""
+    if isinstance(data, ClassificationData):
+        prompts = ClassPrompts.from_templates(data.class_names, data.templates)
+        scores = engine.score(data.images, prompts.texts)
+        _require_embeddings(scores.image_features, scores.averages_prompts, engine, definition)
+        queries, texts = score_classes(scores, prompts)
+        of_images = queries
+        pairs = np.stack([np.arange(len(data.images)), np.asarray(data.labels, dtype=np.int64)], axis=1)
+        right = pairs
+    else:
+        scores = engine.score(data.images, data.texts)
+        _require_embeddings(scores.image_features, scores.averages_prompts, engine, definition)
+        queries, of_images, texts = scores.text_to_image(), scores.image_to_text(), scores.text_features
+        pairs = data.pairs
+        right = pairs[:, ::-1].copy()
+    images = scores.image_features
+    assert images is not None
+    assert texts is not None
+    other_text = np.roll(pairs[:, 1], len(pairs) // 2)
+    return _Prepared(
+        images,
+        texts,
+        pairs,
+        queries,
+        right,
+        of_images,
+        _similarities(images, texts, pairs[:, 0], pairs[:, 1]),
+        _similarities(images, texts, pairs[:, 0], other_text)[other_text != pairs[:, 1]],
+    )
+
+
+def _require_embeddings(features: Any, by_dot_product: bool, engine: Engine, definition: Benchmark) -> None:
+    if features is None or not by_dot_product or features.ndim != 2:
+        raise RequestError(
+            f"{definition.name}: {engine.model.spec} does not score by the dot product of one embedding for each "
+            "input; show geometry needs such a model"
+        )
+
+
+def _similarities(images: torch.Tensor, texts: torch.Tensor, image: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """(P,) dot products of chosen rows."""
+    rows = torch.from_numpy(image).to(images.device), torch.from_numpy(text).to(texts.device)
+    return (images[rows[0]].float() * texts[rows[1]].float()).sum(1).cpu().numpy()
+
+
+def _geometry_figures(prepared: _Prepared, remarks: list[str]) -> dict[str, float]:
+    """Gap, alignment, uniformity and effective rank."""
+    images, texts = prepared.images.float().cpu(), prepared.texts.float().cpu()
+    image_index, text_index = torch.from_numpy(prepared.pairs[:, 0]), torch.from_numpy(prepared.pairs[:, 1])
+    # with more indices than embeddings, some would recur
+    counts = [min(len(part), MOST_FOR_UNIFORMITY) for part in (images, texts)]
+    spread = [
+        part[torch.from_numpy(spread_indices(len(part), count))]
+        for part, count in zip((images, texts), counts, strict=True)
+    ]
+    if max(len(images), len(texts)) > MOST_FOR_UNIFORMITY:
+        remarks.append(f"uniformity uses {MOST_FOR_UNIFORMITY:,} embeddings of each modality, spread evenly")
+    return {
+        "images": len(images),
+        "texts": len(texts),
+        "dimensions": images.shape[1],
+        "modality_gap": modality_gap(images, texts),
+        "alignment": alignment(images[image_index], texts[text_index]),
+        "uniformity_images": uniformity(spread[0]),
+        "uniformity_texts": uniformity(spread[1]),
+        "effective_rank_images": effective_rank(images),
+        "effective_rank_texts": effective_rank(texts),
+        "matching_similarity": float(prepared.matching.mean()),
+        "other_similarity": float(prepared.shuffled.mean()) if len(prepared.shuffled) else float("nan"),
+    }
+
+
+def _out_of_distribution(
+    engine: Engine,
+    prepared: _Prepared,
+    other: tuple[Benchmark, Any],
+    scale: float | None,
+    figures: dict[str, float],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add the figures of telling the images from those of another benchmark; returns what the figure draws."""
+    from cosmos_eval.engine.embedding_scores import DotProductScores
+
+    _, data = other
+    outside_features = engine.image_features(data.images)
+    outside = DotProductScores(outside_features, prepared.texts.to(outside_features.device)).image_to_text()
+    no_pairs = np.zeros((0, 2), dtype=np.int64)
+    unit = float(scale) if scale else 1.0
+    inside_top = top_predictions(prepared.of_images, no_pairs, unit)
+    outside_top = top_predictions(outside, no_pairs, unit)
+    figures["ood_images"] = len(data.images)
+    kinds = {"score": (inside_top.score, outside_top.score)}
+    if scale and prepared.of_images is prepared.queries:  # of classes
+        kinds["probability"] = (inside_top.confidence, outside_top.confidence)
+    for kind, (inside, outside_scores) in kinds.items():
+        figures[f"ood_auroc_{kind}"] = auroc(inside, outside_scores)
+        figures[f"ood_fpr95_{kind}"] = fpr_at_recall(inside, outside_scores)
+    return kinds["score"]
+
+
+def _confused(data: Shown, prepared: _Prepared) -> list[dict[str, Any]]:
+    """The most confused pairs of classes."""
+    if not isinstance(data, ClassificationData):
+        return []
+    names: Sequence[str] = distinguish_names(list(data.class_names))
+    confusion = predict(prepared.queries, np.asarray(data.labels, dtype=np.int64)).confusion
+    return [
+        {"true": names[i], "predicted": names[j], "images": images}
+        for i, j, images in confused_pairs(confusion, CONFUSED)
+    ]
+
+
+def _bins_as_json(bins: Reliability) -> list[dict[str, float | int | None]]:
+    return [
+        {"count": int(n), "confidence": float(c) if n else None, "accuracy": float(a) if n else None}
+        for n, c, a in zip(bins.count, bins.confidence, bins.accuracy, strict=True)
+    ]

@@ -1,0 +1,120 @@
+"""`show geometry`: its values are those of the task and of the formulas, its files, its refusals, the command."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cosmos_core.collapse import alignment, uniformity
+from cosmos_core.errors import RequestError
+from cosmos_eval import load_model
+from cosmos_eval.cli.main import run_command
+from cosmos_eval.datasets.kinds import CLASSIFICATION
+from cosmos_eval.engine import Engine
+from cosmos_eval.metrics.embedding_geometry import effective_rank, modality_gap
+from cosmos_eval.run.evaluate import evaluate
+from cosmos_eval.show.geometry import show_geometry
+from cosmos_eval.show.opening import read_data
+from tests.helpers.worlds import classes_world
+
+MODEL = "cosmos:untrained-toybox?seed=3"
+COLOURS = "python:tests.helpers.tiny_models:Colours"
+CONSTANT = "python:tests.helpers.tiny_models:Constant"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return classes_world(tmp_path_factory.mktemp("world"), per_class=4)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    return classes_world(tmp_path_factory.mktemp("other"), name="others", classes=2)
+
+
+@pytest.fixture(scope="module")
+def shown(world, other, tmp_path_factory):
+    return show_geometry(MODEL, world, tmp_path_factory.mktemp("shown"), against=other)
+
+
+def test_the_values_are_those_of_the_formulas(shown, world):
+    _, data = read_data(world, (CLASSIFICATION,), None, None)
+    engine = Engine(load_model(MODEL))
+    images = engine.image_features(data.images)
+    texts = engine.text_features([f"a photo of a thing {c}." for c in range(3)])
+    expected = {
+        "images": 12, "texts": 3, "modality_gap": modality_gap(images, texts),
+        "alignment": alignment(images, texts[list(data.labels)]), "uniformity_images": uniformity(images),
+        "uniformity_texts": uniformity(texts), "effective_rank_images": effective_rank(images),
+        "matching_similarity": float((images * texts[list(data.labels)]).sum(1).mean()),
+    }  # fmt: skip
+    assert {name: shown.figures[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_accuracy_is_that_of_the_task(shown, world, tmp_path):
+    (result,) = evaluate(MODEL, [world], out=tmp_path)
+    assert shown.figures["accuracy"] == pytest.approx(result.metrics["top1"].value)
+    assert 1 / 3 <= shown.figures["mean_confidence"] <= 1
+    assert 0 <= shown.figures["expected_calibration_error"] <= 1
+    wrong = sum(pair["images"] for pair in shown.confused)
+    assert wrong == pytest.approx(12 * (1 - shown.figures["accuracy"]))
+
+
+def test_images_of_the_benchmark_itself_are_not_told_apart(world, tmp_path):
+    figures = show_geometry(MODEL, world, tmp_path, against=world).figures
+    assert figures["ood_auroc_score"] == figures["ood_auroc_probability"] == 1 / 2
+    assert figures["ood_fpr95_score"] == 1
+
+
+def test_files_are_written(shown):
+    content = json.loads(shown.files["Values"].read_text())
+    assert content["figures"] == pytest.approx(shown.figures)
+    assert sum(one["count"] for one in content["reliability"]) == 12
+    with Image.open(shown.files["Figure"]) as picture:
+        assert picture.width > picture.height > 300
+
+
+def test_a_model_without_a_logit_scale_has_no_calibration(world, other, tmp_path):
+    shown = show_geometry(COLOURS, world, tmp_path, against=other)
+    assert not any("calibration" in name or "probability" in name for name in shown.figures)
+    assert "ood_auroc_score" in shown.figures
+    assert any("logit scale" in remark for remark in shown.remarks)
+
+
+def test_a_collapsed_model_is_seen(world, tmp_path):
+    figures = show_geometry(CONSTANT, world, tmp_path).figures
+    assert figures["effective_rank_images"] == 0
+    assert figures["uniformity_images"] == pytest.approx(0, abs=1e-6)
+
+
+def test_captions_are_queries_of_retrieval(tmp_path):
+    definition = tmp_path / "few.yaml"
+    counts = "expected: {images: 30, texts: 60}"
+    definition.write_text(f"name: few\nbase: toybox-retrieval\ndataset: {{scenes: 30, {counts}}}\n")
+    figures = show_geometry(MODEL, definition, tmp_path).figures
+    (result,) = evaluate(MODEL, [definition], out=tmp_path / "out")
+    assert figures["accuracy"] == pytest.approx(result.metrics["text_to_image_recall@1"].value)
+    assert figures["texts"] == result.dataset.n["texts"]
+
+
+def test_other_benchmarks_and_models_are_refused(world, tmp_path):
+    with pytest.raises(RequestError, match="needs a retrieval benchmark"):
+        show_geometry(MODEL, "toybox-perception", tmp_path)
+    with pytest.raises(RequestError, match="one embedding for each input"):
+        show_geometry("python:tests.helpers.scoring_models:Pairs", world, tmp_path)
+
+
+def test_the_command_reads_the_cache_of_a_run(world, tmp_path, capsys):
+    out = tmp_path / "run"
+    evaluate(COLOURS, [world], out=out)
+    command = ["show", "geometry", "--model", COLOURS, "--benchmark", str(world), "--out", str(out / "shown")]
+    assert run_command(command) == 0
+    printed = capsys.readouterr().out
+    assert "modality gap: " in printed
+    assert "12 of 12 images" in printed
+    assert (out / "shown/geometry.png").is_file()
+    values = json.loads((out / "shown/geometry.json").read_text())["figures"]
+    assert math.isfinite(values["alignment"])
+    assert np.isfinite([value for value in values.values() if value is not None]).all()
