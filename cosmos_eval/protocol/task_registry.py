@@ -14,6 +14,8 @@ BUILT_IN = {
     "segmentation": "cosmos_eval.tasks.segmentation:INFO",
     "perception": "cosmos_eval.tasks.perception:INFO",
     "multiple-choice": "cosmos_eval.tasks.multiple_choice:INFO",
+    "multilingual-retrieval": "cosmos_eval.tasks.multilingual_retrieval:INFO",
+    "multilingual-classification": "cosmos_eval.tasks.multilingual_classification:INFO",
 }
 """Name -> its `TaskInfo`, in the order of tables. To add a task, write a module and add a line here."""
 

@@ -1,4 +1,4 @@
-"""open_clip's published tables (docs/openclip_results.csv and the two beside it), read as references."""
+"""open_clip's published tables (docs/openclip_results.csv and those beside it), read as references."""
 
 import csv
 import io
@@ -54,9 +54,33 @@ RETRIEVAL = {"Flickr": "flickr30k-test-retrieval", "MSCOCO": "coco-karpathy-retr
 DIRECTIONS = {"image retr.": "text_to_image", "text retr.": "image_to_text"}
 
 
+NAMED_MULTILINGUAL = ("model", "version")
+"""The first two columns of the table of multilingual retrieval."""
+MULTILINGUAL = {"crossmodal3600": ("xm3600",), "multilingual_mscoco_captions": ("multilingual-coco", "xtd10")}
+MEAN = "avg"
+"""In place of a language: the mean over languages."""
+
+
 def is_open_clip(header: list[str]) -> bool:
     """Whether a CSV's header is that of one of open_clip's tables."""
+    if tuple(header[:2]) == NAMED_MULTILINGUAL:
+        return any(multilingual_column(column) for column in header)
     return tuple(header[:2]) == NAMED and any(column in known_columns() for column in header)
+
+
+def multilingual_column(column: str) -> list[tuple[str, str]]:
+    """Our benchmarks and metric of a column of the table of multilingual retrieval; empty for other columns.
+
+    Args:
+        column: dataset, clip-benchmark's metric, and a language or `avg`, as in "crossmodal3600
+            image_retrieval_recall@1 de".
+    """
+    dataset, metric, language = (*column.split(" "), "", "")[:3]
+    name = "text_to_image" if metric.startswith("image_retrieval_recall@") else "image_to_text"
+    if dataset not in MULTILINGUAL or "_retrieval_recall@" not in metric or not language:
+        return []
+    ours = f"{name}_recall@{metric.rpartition('@')[2]}"
+    return [(benchmark, ours if language == MEAN else f"{language}/{ours}") for benchmark in MULTILINGUAL[dataset]]
 
 
 def known_columns() -> dict[str, list[tuple[str, str]]]:
@@ -82,12 +106,17 @@ def read_open_clip(path: Path) -> pd.DataFrame:
     except csv.Error as error:
         raise RequestError(f"cannot read {path}: {error}") from error
     if not lines or not is_open_clip(lines[0]):
-        raise RequestError(f"{path} is not one of open_clip's tables of results: it needs the columns name, pretrained")
+        raise RequestError(
+            f"{path} is not one of open_clip's tables of results: it needs the columns name, pretrained, or model, "
+            "version, and one of a dataset that is a benchmark here"
+        )
     return pd.DataFrame(list(_rows(path, lines)), columns=list(COLUMNS))
 
 
 def _rows(path: Path, lines: list[list[str]]) -> Iterator[dict[str, Any]]:
     header, our_columns = lines[0], known_columns()
+    if tuple(header[:2]) == NAMED_MULTILINGUAL:
+        our_columns = {column: multilingual_column(column) for column in header}
     for number, line in enumerate(lines[1:], 2):
         if not any(line):
             continue

@@ -1,10 +1,10 @@
-"""Make `cosmos_eval/published/published.csv` from the two collected tables of published figures.
+"""Make `cosmos_eval/published/published.csv` from the collected tables of published figures.
 
     python -m tests.tools.published_numbers
 
-reads `published_numbers.csv` and `released_checkpoints.csv` from COSMOS_SHARED_DIR (default: `../shared`). What is
-added here to a collected row: the benchmark and metric of ours that it is, where the protocol is the same; the model
-spec, where it is certain; the decimals that were printed; and whether a third party tells it (`secondary`).
+reads the files of `TABLES` from COSMOS_SHARED_DIR (default: `../shared`). What is added here to a collected row: the
+benchmark and metric of ours that it is, where the protocol is the same; the model spec, where it is certain; the
+decimals that were printed; and whether a third party tells it (`secondary`).
 """
 
 import csv
@@ -13,6 +13,7 @@ import os
 import re
 from pathlib import Path
 
+from tests.tools.published_texts import lotlip_rows, multilingual_rows
 from tests.tools.published_words import ROOT, benchmarks_of, spec_of
 
 OUT = ROOT / "cosmos_eval" / "published" / "published.csv"
@@ -20,6 +21,8 @@ COLUMNS = (
     "paper", "model", "spec", "arch", "pretraining", "benchmark", "metric", "printed", "secondary",
     "printed_benchmark", "printed_metric", "source",
 )  # fmt: skip
+TABLES = ("published_numbers", "released_checkpoints", "openclip_multilingual_retrieval_results")
+"""The collected tables, in the order of `make`."""
 SECONDARY = re.compile(r"\b(secondary|unverified|aggregator)\b")
 PLACES = (
     (r"^notes repo file id \d+ \(", "notes on the paper ("),
@@ -43,8 +46,11 @@ def shared() -> Path:
     return Path(os.environ.get("COSMOS_SHARED_DIR", ROOT.parent / "shared"))
 
 
-def make(numbers: Path, checkpoints: Path) -> str:
+def make(numbers: Path, checkpoints: Path, multilingual: Path | None = None) -> str:
     """The text of published.csv.
+
+    Args:
+        multilingual: open_clip's table of multilingual retrieval; with it, also what `published_texts` has.
 
     Raises:
         ValueError: the two tables disagree, or a figure is no percentage.
@@ -77,6 +83,8 @@ def make(numbers: Path, checkpoints: Path) -> str:
                     source_of(row["source"]),
                 )
             )
+    if multilingual is not None:
+        writer.writerows([*multilingual_rows(multilingual), *lotlip_rows()])
     return out.getvalue()
 
 
@@ -113,7 +121,7 @@ def _check_checkpoints(rows: list[dict[str, str]], checkpoints: list[dict[str, s
 
 def main() -> None:
     """Write the file and say what is in it."""
-    text = make(shared() / "published_numbers.csv", shared() / "released_checkpoints.csv")
+    text = make(*(shared() / f"{name}.csv" for name in TABLES))
     OUT.write_text(text, encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO(text)))
     mapped = [row for row in rows if row["benchmark"]]

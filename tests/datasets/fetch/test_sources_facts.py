@@ -10,6 +10,7 @@ import pytest
 from cosmos_eval.datasets.fetch.table import SOURCES, Source, load_table
 from cosmos_eval.datasets.fetch.table_reader import read_table
 from cosmos_eval.protocol.benchmark import load_suite
+from tests.datasets.fetch import facts_of_texts
 
 SHARED = Path(os.environ.get("COSMOS_SHARED_DIR", Path(__file__).resolve().parents[4] / "shared"))
 FACTS = SHARED / "data_sources.csv"
@@ -21,6 +22,7 @@ SAME_DATA = {
     "flickr30k-wds": "flickr30k-test-retrieval",
     "flickr8k-wds": "flickr8k-test-retrieval",
     "fer2013-wds": "fer2013",
+    **facts_of_texts.SAME_DATA,
 }
 """Benchmarks that read shards which the facts list as copies for another benchmark."""
 NOT_COLLECTED = {
@@ -102,6 +104,9 @@ def test_each_source_is_as_the_facts_say():
         if source.address in NOT_COLLECTED:
             assert facts(source) == ((None, None), {}, None), "such figures need a row in the facts"
             continue
+        if source.address in facts_of_texts.READ:
+            assert facts(source) == facts_of_texts.READ[source.address][0]
+            continue
         fitting = [row for row in collected if source.address in addresses(row)]
         if source.kind == "hub" and not fitting:  # torchvision gives the URL of a file of the hub
             fitting = [row for row in collected if f"/datasets/{source.address}/resolve/" in row["address"]]
@@ -146,7 +151,7 @@ def test_gated_data_and_copies_of_restricted_data_are_marked():
     gated = {
         benchmark for row in collected if row["gated"] == "terms click" for benchmark in row["benchmarks"].split(";")
     }
-    asked = {name for name, recipe in table.recipes.items() if recipe.how == "token"}
+    asked = {SAME_DATA.get(name, name) for name, recipe in table.recipes.items() if recipe.how == "token"}
     assert asked == {*gated, "winoground-tags"}, "the tags are open, Winoground is not"
     asks = {
         (benchmark, row["part"])
@@ -182,5 +187,5 @@ def test_terms_are_those_of_the_facts():
         if {name for name, recipe in read.recipes.items() if artifact in recipe.artifacts} <= COMPOSITION
     }
     licences = {row["licence"].replace(" (memory)", "") for row in rows()}
-    own = {"captions of COCO (CC BY 4.0)", "captions of Flickr30k"}
+    own = {"captions of COCO (CC BY 4.0)", "captions of Flickr30k"} | facts_of_texts.TERMS
     assert {artifact.terms for artifact in read.artifacts.values()} <= licences | own | of_composition
