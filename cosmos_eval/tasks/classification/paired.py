@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_eval.metrics.paired_drop import mean_per_class_weights
-from cosmos_eval.metrics.paired_samples import Hits, require_column
+from cosmos_eval.metrics.paired_samples import Hits, name_units, require_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,7 @@ def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.Data
     baseline, candidate = frames
     column = COLUMNS[metric]
     require_column(column, baseline, candidate)
-    weights = mean_per_class_weights(baseline["label"].to_numpy()) if metric == "mean_per_class" else None
-    image = np.arange(len(baseline))
-    return Hits(baseline[column].to_numpy(), candidate[column].to_numpy(), image, weights)
+    classes = baseline["label"].to_numpy() if metric == "mean_per_class" else None
+    weights = mean_per_class_weights(classes) if classes is not None else None
+    image, names = np.arange(len(baseline)), name_units(baseline, "image")
+    return Hits(baseline[column].to_numpy(), candidate[column].to_numpy(), image, weights, names, classes)
