@@ -4,25 +4,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cosmos_eval.metrics.proportion import TAIL, ProportionEstimate, mid_p_bounds
 
-def worst_interval(lows: Sequence[float], highs: Sequence[float]) -> tuple[float, float]:
-    """Bound the smallest of several rates by the bounds of each.
+
+def worst_interval(estimates: Sequence[ProportionEstimate], lows: Sequence[float]) -> tuple[float, float]:
+    """Bound the smallest of the true rates of G groups, with 95 % confidence.
 
     Whichever group is truly the worst, its lower bound is below its rate in 97.5 of 100 cases, and then the smallest
-    lower bound is, too; its upper bound is above its rate as often, and if the smallest upper bound is below the
-    smallest rate, the bound of that group fails for a rate that is at least as large. A bootstrap of the minimum would
-    be too low: the groups that are the worst by chance in a resample are the ones that were the worst by chance before.
+    lower bound is, too. The smallest upper bound is below the smallest rate only if the bound of some group fails, so
+    each is a mid-p bound with 1/G of the probability (Bonferroni). A bootstrap of the minimum would be too low: the
+    groups that are the worst by chance in a resample are the ones that were the worst by chance before.
 
     Args:
+        estimates: of each group.
         lows: lower 95 % bound of each group.
-        highs: upper bound of each group.
 
     Raises:
         ValueError: no groups, or numbers of bounds that differ.
     """
-    if not len(lows) or len(lows) != len(highs):
-        raise ValueError(f"needs as many lower as upper bounds, and one at least, got {len(lows)} and {len(highs)}")
-    return float(np.min(lows)), float(np.min(highs))
+    if not len(estimates) or len(lows) != len(estimates):
+        raise ValueError(f"needs a lower bound for each group, and one at least, got {len(estimates)} and {len(lows)}")
+    value, n = (np.array([getattr(one, field) for one in estimates]) for field in ("value", "n_high"))
+    return float(np.min(lows)), float(mid_p_bounds(value * n, n, TAIL / len(estimates))[1].min())
 
 
 def smallest_ratio(sums: np.ndarray) -> np.ndarray:

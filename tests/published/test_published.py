@@ -51,7 +51,7 @@ def test_every_model_and_every_column_but_one_of_open_clips_38_is_mapped():
     assert frame.loc[frame["benchmark"] == "coco-karpathy-retrieval", "metric"].unique().tolist() == [
         "image_to_text_recall@1 & text_to_image_recall@1"
     ]
-    assert {row_model for row_model in frame.loc[frame["spec"] == "", "model"]} == {
+    assert set(frame.loc[frame["spec"] == "", "model"]) == {
         "ViT-B-32 laion400m_e31", "ViT-B-32 laion400m_e32", "RN50 cc12m", "RN101 yfcc15m", "RN50 yfcc15m",
     }  # fmt: skip
 

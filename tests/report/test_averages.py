@@ -149,8 +149,8 @@ CLASSES, VARIANT = "toybox-classification", "toybox-segmentation"
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_interval_counts_images_once_that_two_benchmarks_share(tmp_path, shared):
-    """The standard error of the mean of two accuracies on n images: sqrt(p (1 - p) / 2 n), and sqrt(p (1 - p) / n) if the
-    images and the outcomes are the same."""
+    """The standard error of the mean of two accuracies on n images is sqrt(p (1 - p) / 2 n), and sqrt(p (1 - p) / n) if
+    images and outcomes are the same."""
     rng = np.random.default_rng(0)
     n = 2000
     correct = rng.random(n) < 0.7

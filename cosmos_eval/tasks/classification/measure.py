@@ -13,7 +13,7 @@ from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.accuracy import compute_class_rank_counts, expected_topk
 from cosmos_eval.metrics.class_means import class_means
 from cosmos_eval.metrics.macro_f1 import f1_entries, macro_f1, tied_predictions
-from cosmos_eval.metrics.proportion import estimate_proportion
+from cosmos_eval.metrics.proportion import ProportionEstimate, estimate_proportion
 from cosmos_eval.metrics.worst_group import worst_interval
 from cosmos_eval.profiling import phase
 from cosmos_eval.protocol.benchmark import Benchmark
@@ -99,7 +99,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed
     worst = _measure_groups(measured, data.groups, columns)
     metrics = measured.metrics(seed)
     for name, parts in worst.items():
-        metrics[name] = _worst_of([metrics[part] for part in parts])
+        metrics[name] = _worst_of([metrics[part] for part in parts], [measured.proportions[part] for part in parts])
     with phase("intervals"):
         recalls = class_means(correct, labels, class_count, seed)
 
@@ -144,9 +144,9 @@ def _measure_groups(
     return worst
 
 
-def _worst_of(metrics: Sequence[Metric]) -> Metric:
+def _worst_of(metrics: Sequence[Metric], estimates: Sequence[ProportionEstimate]) -> Metric:
     """The smallest of several metrics, with an interval of the smallest."""
-    low, high = worst_interval([metric.low for metric in metrics], [metric.high for metric in metrics])
+    low, high = worst_interval(estimates, [metric.low for metric in metrics])
     smallest = min(metrics, key=lambda metric: metric.value)
     return Metric(smallest.value, low, high, smallest.n, "of the groups")
 
