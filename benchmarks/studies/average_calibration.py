@@ -206,6 +206,11 @@ def measure_apart(simulation: PairedSimulation, draw: Draw, trials: int, seed: i
     return float((np.array(p) <= ALPHA).mean())
 
 
+def keeps_level(row: CalibrationRow) -> bool:
+    """Whether there are at most 5 % false alarms, within three standard errors."""
+    return row.false_alarms <= ALPHA + 3 * row.error
+
+
 def table(rows: Sequence[tuple[CalibrationRow, float]]) -> str:
     head = ["simulation", "images", "max-drop", "false alarms", "as if independent", *OTHER_TESTS, "detectable drop",
             "power"]  # fmt: skip
@@ -216,7 +221,7 @@ def table(rows: Sequence[tuple[CalibrationRow, float]]) -> str:
                 row.name,
                 f"{row.units:,}",
                 f"{100 * row.max_drop:.2g}",
-                f"**{percent(row.false_alarms)}**" + ("" if row.holds else " (!)"),
+                f"**{percent(row.false_alarms)}**" + ("" if keeps_level(row) else " (!)"),
                 percent(apart),
                 *(percent(row.others[name]) for name in OTHER_TESTS),
                 f"{100 * row.detectable:.2f}" if math.isfinite(row.detectable) else "–",
@@ -230,12 +235,17 @@ def page(rows: Sequence[tuple[CalibrationRow, float]], command: str, seconds: fl
     """Return the page results/regress_averages.md."""
     measured_on = environment()
     hardware, packages = measured_on["hardware"], measured_on["packages"]
-    failed = [row for row, _ in rows if not row.holds]
+    failed = [row for row, _ in rows if not keeps_level(row)]
     verdict = (
-        f"**Not as claimed in {len(failed)} of {len(rows)} simulations, marked (!).**"
+        f"**Too many false alarms in {len(failed)} of {len(rows)} simulations, marked (!).**"
         if failed
         else f"**In all {len(rows)} simulations, the test raises false alarms in at most 5 % of the trials,** within "
-        "three standard errors; where a detectable drop is printed, it is detected in at least 80 %."
+        "three standard errors."
+    )
+    powers = [row.power for row, _ in rows if not math.isnan(row.power)]
+    verdict += (
+        f" A true drop of the size that the command prints as detectable was detected in {percent(min(powers))} to "
+        f"{percent(max(powers))} % (the command claims 80 %)."
     )
     worst = max((apart for _, apart in rows if not math.isnan(apart)), default=math.nan)
     text = f"""# Calibration of the regression test on suite averages
@@ -295,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = {
         "trials": trials,
         "worst_false_alarms": max(row.false_alarms for row, _ in rows),
-        "as_claimed": all(row.holds for row, _ in rows),
+        "keeps_level": all(keeps_level(row) for row, _ in rows),
         "rows": [
             {
                 "simulation": row.name,
@@ -307,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seconds": round(seconds, 1),
     }  # fmt: skip
     print(json.dumps({"name": "average_calibration", "ratios": {}, "figures": figures, "environment": environment()}))
-    return 0 if figures["as_claimed"] else 1
+    return 0 if figures["keeps_level"] else 1
 
 
 if __name__ == "__main__":

@@ -160,6 +160,6 @@ def test_the_level_of_a_small_sample_of_simulations():
 @pytest.mark.slow
 def test_the_level_is_kept_in_all_simulations():
     for number, (simulation, _) in enumerate(average_calibration.HITS):
-        assert average_calibration.measure(simulation, 1000, seed=number).holds
+        assert average_calibration.keeps_level(average_calibration.measure(simulation, 1000, seed=number))
     for number, build in enumerate(average_calibration.BOOTSTRAPS):
-        assert average_calibration.measure_bootstrap(build(), 300, seed=number).holds
+        assert average_calibration.keeps_level(average_calibration.measure_bootstrap(build(), 300, seed=number))
