@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -210,6 +211,13 @@ def normalize_pixels(pixels: np.ndarray | Tensor, mean: Sequence[float], std: Se
         channels = torch.from_numpy(np.moveaxis(pixels, -1, -3).astype(np.float32, order="C"))
     else:
         channels = pixels.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
-    scale = torch.tensor([1 / (255 * s) for s in std], device=channels.device)[:, None, None]
-    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=channels.device)[:, None, None]
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), channels.device)
     return channels.mul_(scale).sub_(shift)
+
+
+@lru_cache(maxsize=8)
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """What pixels are multiplied by, and what is subtracted then; (3, 1, 1) each. Made once: each copy is a wait."""
+    scale = torch.tensor([1 / (255 * s) for s in std], device=device)[:, None, None]
+    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=device)[:, None, None]
+    return scale, shift

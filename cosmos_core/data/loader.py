@@ -10,6 +10,7 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.data.lanes import LanePlan, Slice, slices
 from cosmos_core.data.samples import Batch
 from cosmos_core.data.workers import WorkerPool
+from cosmos_core.devices import choose_device
 from cosmos_core.errors import RequestError
 from cosmos_core.views import MultiCrop, normalize_pixels
 from cosmos_core.world import World
@@ -123,8 +124,9 @@ class LaneLoader(Loader):
 
 def pixel_device(name: str) -> torch.device:
     """Where pixels become floats: on the run's GPU, since uint8 is a quarter of the bytes to copy, else on the CPU."""
-    on_card = torch.cuda.is_available() and (name == "auto" or name.startswith("cuda"))
-    return torch.device("cuda" if name == "auto" else name) if on_card else torch.device("cpu")
+    if name == "auto":
+        name = choose_device()[0].type
+    return torch.device(name) if name.startswith("cuda") and torch.cuda.is_available() else torch.device("cpu")
 
 
 def assemble(
@@ -142,7 +144,7 @@ def assemble(
     keys = [key for turn in zip(*(part.keys for part in parts), strict=True) for key in turn]
     return Batch(
         images=[normalize_pixels(to_device(device, view), views.mean, views.std) for view in images],
-        texts=interleave([part.texts for part in parts]),
+        texts=pin(device, interleave([part.texts for part in parts])),
         keys=keys,
         epoch=epoch,
         ends_epoch=ends,
@@ -154,8 +156,13 @@ def assemble(
 
 
 def to_device(device: torch.device, pixels: Tensor) -> Tensor:
-    """Pixels on the run's device; to a GPU they are copied from pinned memory while the previous step is computed."""
-    return pixels if device.type == "cpu" else pixels.pin_memory().to(device, non_blocking=True)
+    """Pixels on the run's device; the host does not wait for the copy to a GPU, which is from page-locked memory."""
+    return pin(device, pixels).to(device, non_blocking=True)
+
+
+def pin(device: torch.device, values: Tensor) -> Tensor:
+    """The values in page-locked memory, from which the copy to a GPU needs no waiting; unchanged for the CPU."""
+    return values if device.type == "cpu" else values.pin_memory()
 
 
 def interleave(parts: list[Tensor]) -> Tensor:

@@ -42,7 +42,7 @@ from cosmos_core.dense.open_clip_vit import OpenClipViT
 from cosmos_core.dense.resnet import AttentionPooledResNet
 from cosmos_core.dense.timm_tower import read_timm_tower
 from cosmos_core.dense.tower import DenseTower, UnsupportedTower
-from cosmos_core.dense.transformers_vit import TransformersViT, is_transformers_network
+from cosmos_core.dense.transformers_tower import is_transformers_network, read_transformers_tower
 from cosmos_core.dense.variants import ATTENTIONS, NEIGHBOURHOOD
 from cosmos_core.errors import RequestError
 
@@ -61,7 +61,7 @@ def patch_features(visual: Any, images: Tensor, attention: str = "vanilla") -> T
 
     Args:
         visual: an image tower of open_clip: its VisionTransformer (COSMOS's is one), ModifiedResNet or TimmModel; or a
-            network of transformers with the image tower of CLIP or SigLIP.
+            network of transformers with an image tower that is read (`transformers_tower`).
         images: (B, 3, H, W), normalised, of any size from one patch on. Sizes that are no multiple of the patch are
             floored; position embeddings are interpolated for other sizes than the tower's own.
         attention: one of `supported_attentions(visual)`.
@@ -94,8 +94,8 @@ def require_supported_tower(visual: object, name: str) -> None:
         _read_tower(visual)
     except UnsupportedTower as reason:
         raise RequestError(
-            f"{name} gives no features of patches: {reason}; COSMOS, open_clip's ViTs and ResNets, timm's ViTs and "
-            "transformers' CLIP and SigLIP do"
+            f"{name} gives no features of patches: {reason}; COSMOS, open_clip's and timm's ViTs, CLIP's ResNets and "
+            "transformers' CLIP, SigLIP, BLIP, FLAVA and ALIGN do"
         ) from None
 
 
@@ -128,5 +128,5 @@ def _read_tower(visual: Any) -> DenseTower:
     if isinstance(visual, TimmModel):
         return read_timm_tower(visual)
     if is_transformers_network(visual):
-        return TransformersViT(visual)
+        return read_transformers_tower(visual)
     raise UnsupportedTower(f"its image tower is a {type(visual).__name__}, which is not read")

@@ -23,7 +23,7 @@ STRIDE = 32
 class AttentionPooledResNet:
     """open_clip's ModifiedResNet as a source of patch features."""
 
-    attentions = ("vanilla", *MIXERS)
+    attentions: tuple[str, ...] = ("vanilla", *MIXERS)
 
     def __init__(self, visual: ModifiedResNet) -> None:
         self.visual = visual

@@ -123,7 +123,7 @@ class TimmFeatureMap:
     Each place of the map becomes a feature as the whole map does if it has this place alone.
     """
 
-    attentions = MAP_ATTENTIONS
+    attentions: tuple[str, ...] = MAP_ATTENTIONS
 
     def __init__(self, visual: TimmModel) -> None:
         trunk: Any = visual.trunk

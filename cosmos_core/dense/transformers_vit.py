@@ -2,7 +2,7 @@
 
 Recognised by their parts, since many families (MetaCLIP 2, AltCLIP, ChineseCLIP, CLIPSeg) have copies of CLIP's tower.
 For the same weights, features are those of open_clip's tower at every image size: position embeddings are resampled as
-there, CLIP's by `run_time_positions`, SigLIP's by timm's rule.
+there, CLIP's by `run_time_positions`, SigLIP's by timm's rule. SigLIP 2 NaFlex resamples its own, for each grid.
 """
 
 from typing import Any
@@ -15,6 +15,8 @@ from cosmos_core.dense.tower import UnsupportedTower, crop_to_patches
 from cosmos_core.dense.variants import ATTENTIONS, run_block
 from cosmos_core.positions import run_time_positions
 
+PATCH_EMBEDDINGS = (nn.Conv2d, nn.Linear)
+"""Of images, or of patches that an image was cut into (SigLIP 2 NaFlex)."""
 _TOWER_PARTS = (
     "embeddings.patch_embedding",
     "embeddings.position_embedding.weight",
@@ -24,11 +26,6 @@ _TOWER_PARTS = (
 _CLASS_TOKEN_PARTS = ("embeddings.class_embedding", "pre_layrnorm")
 _LAYER_PARTS = ("layer_norm1", "self_attn.q_proj", "self_attn.out_proj", "layer_norm2", "mlp")
 _POOLER_PARTS = ("probe", "attention", "layernorm", "mlp")
-
-
-def is_transformers_network(network: object) -> bool:
-    """Whether this is a network of transformers, as `AutoModel` loads it."""
-    return any(base.__module__.startswith("transformers.") for base in type(network).__mro__)
 
 
 class TransformersViT:
@@ -42,25 +39,27 @@ class TransformersViT:
         family = network.config.model_type
         tower = getattr(network, "vision_model", None)
         layers: Any = getattr(getattr(tower, "encoder", None), "layers", ())
-        if tower is None or not all(_has(tower, part) for part in _TOWER_PARTS) or not len(layers):
+        if tower is None or not all(has_part(tower, part) for part in _TOWER_PARTS) or not len(layers):
             raise UnsupportedTower(f"the image tower of {family} has other parts than CLIP's and SigLIP's")
         embeddings = tower.embeddings
         last: Any = layers[-1]
-        if not all(_has(last, part) for part in _LAYER_PARTS) or not isinstance(embeddings.patch_embedding, nn.Conv2d):
+        patch_embedding = embeddings.patch_embedding
+        if not all(has_part(last, part) for part in _LAYER_PARTS) or not isinstance(patch_embedding, PATCH_EMBEDDINGS):
             raise UnsupportedTower(f"the blocks of {family}'s image tower have other parts than CLIP's and SigLIP's")
         implementation = getattr(getattr(last.self_attn, "config", None), "_attn_implementation", "another")
         if implementation != "sdpa":
             raise UnsupportedTower(f"its attention is {implementation}, not transformers' sdpa")
         self.tower = tower
-        self.has_class_token = all(_has(tower, part) for part in _CLASS_TOKEN_PARTS)
+        self.has_class_token = all(has_part(tower, part) for part in _CLASS_TOKEN_PARTS)
         self.pooler = getattr(tower, "head", None)
         self.projection = getattr(network, "visual_projection", None)
         is_clip = self.has_class_token and self.pooler is None and self.projection is not None
-        is_siglip = self.projection is None and not _has(embeddings, "class_embedding") and _has(tower, "head")
-        if not is_clip and not (is_siglip and all(_has(self.pooler, part) for part in _POOLER_PARTS)):
+        is_siglip = self.projection is None and not has_part(embeddings, "class_embedding") and has_part(tower, "head")
+        if not is_clip and not (is_siglip and all(has_part(self.pooler, part) for part in _POOLER_PARTS)):
             raise UnsupportedTower(f"{family}'s image tower pools neither as CLIP's nor as SigLIP's")
-        rows, columns = embeddings.patch_embedding.kernel_size
-        self.patch = (int(rows), int(columns))
+        self.takes_patches = isinstance(patch_embedding, nn.Linear)
+        side = tower.config.patch_size
+        self.patch: tuple[int, int] = (side, side)
         self.attentions = ATTENTIONS
 
     def features(self, images: Tensor, attention: str) -> Tensor:
@@ -87,6 +86,10 @@ class TransformersViT:
     def _embed(self, images: Tensor, grid: tuple[int, int], square: bool) -> Tensor:
         """(B, P + h * w, width), P = 1 with a class token and 0 without."""
         embeddings = self.tower.embeddings
+        if self.takes_patches:
+            patches = _cut_into_patches(images, grid, self.patch)
+            resampled: Tensor = embeddings(patches, torch.tensor([grid]).expand(len(images), 2))
+            return resampled
         hidden = embeddings.patch_embedding(images).flatten(2).transpose(1, 2)
         positions = embeddings.position_embedding.weight
         side = round((len(positions) - int(self.has_class_token)) ** 0.5)
@@ -101,6 +104,12 @@ class TransformersViT:
         return self.tower.pre_layrnorm(hidden)
 
 
+def _cut_into_patches(images: Tensor, grid: tuple[int, int], patch: tuple[int, int]) -> Tensor:
+    """(B, 3, H, W) -> (B, h * w, values of a patch): row by row, and in a patch all channels of a pixel together."""
+    cut = images.unflatten(3, (grid[1], patch[1])).unflatten(2, (grid[0], patch[0]))  # (B, 3, h, rows, w, columns)
+    return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
 def _pooled_alone(pooler: Any, tokens: Tensor) -> Tensor:
     """(B, L, width): what SigLIP's pooling head makes of each token alone: its value, projected, and the MLP."""
     attention: nn.MultiheadAttention = pooler.attention
@@ -109,7 +118,8 @@ def _pooled_alone(pooler: Any, tokens: Tensor) -> Tensor:
     return pooled + pooler.mlp(pooler.layernorm(pooled))
 
 
-def _has(module: Any, path: str) -> bool:
+def has_part(module: Any, path: str) -> bool:
+    """Whether a module has the part at a path such as `encoder.layers`."""
     for name in path.split("."):
         module = getattr(module, name, None)
     return module is not None

@@ -224,7 +224,11 @@ class _FeatureBuffer:
                 f"the model gives {shape} numbers an item and gave {first_shape} before under the same digest; "
                 f"{advice}a digest must change whenever the numbers can, or run with --no-cache"
             )
-        self._values[torch.tensor(positions, device=features.device)] = features
+        start, stop = positions[0], positions[-1] + 1
+        if list(positions) == list(range(start, stop)):  # the usual case: no indices are copied to the device
+            self._values[start:stop] = features
+        else:
+            self._values[torch.tensor(positions, device=features.device)] = features
         for position in positions:
             self.is_filled[position] = True
 

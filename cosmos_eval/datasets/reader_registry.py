@@ -3,6 +3,7 @@
 Readers of other packages are entry points of the group `cosmos_eval.readers` (`cosmos_eval.datasets.reader`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from cosmos_core.plugins import Registry
@@ -307,3 +308,14 @@ def reader_info(name: Any) -> ReaderInfo:
         RequestError: there is no such reader, or its plug-in cannot be used.
     """
     return to_reader_info(READERS.load(name))
+
+
+def reads_same_data(dataset: Mapping[str, Any], base_dataset: Mapping[str, Any]) -> bool:
+    """Return whether the `dataset` section of a definition has the reader, paths and split of that of its base.
+
+    Raises:
+        RequestError: as `reader_info`.
+    """
+    info = reader_info(dataset.get("reader"))
+    paths = (key for key in (*info.required, *info.optional) if info.kind(key) == PATH)
+    return all(dataset.get(key) == base_dataset.get(key) for key in ("reader", "split", "splits", *paths))

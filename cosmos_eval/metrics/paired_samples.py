@@ -79,21 +79,27 @@ class Hits:
         return float(baseline), float(candidate)
 
 
-class PairedBootstrap(Protocol):
-    """What both models did on the same images, where the metric is no mean over samples."""
+class BootstrappedDrop(Protocol):
+    """Samples of both models whose drop is bootstrapped, as the metric is no mean over samples."""
 
     @property
     def images(self) -> int:
         """Number of images, the units of the bootstrap."""
         ...
 
-    def swapped(self) -> "PairedBootstrap":
+    def swapped(self) -> "BootstrappedDrop":
         """Return the same with baseline and candidate swapped, for a test of a gain."""
         ...
 
     def bootstrap_drop(self, resamples: int, seed: int) -> BootstrapDrop:
         """Bootstrap the drop of the metric."""
         ...
+
+
+class PairedBootstrap(BootstrappedDrop, Protocol):
+    """What both models did on the same images, for a metric that can be part of a suite's average."""
+
+    def swapped(self) -> "PairedBootstrap": ...
 
     def of_model(self, number: int) -> ResampledMetric:
         """Return the metric of one model (0 the baseline, 1 the candidate), for intervals of suite averages."""

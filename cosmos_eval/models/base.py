@@ -310,7 +310,7 @@ def no_patches_error(spec: str, reason: str) -> RequestError:
     """The error for a model without patch features; `reason` says why it has none."""
     return RequestError(
         f"{spec} gives no features of patches: {reason}; use a cosmos: model, an open_clip: ViT or ResNet, "
-        "an hf: CLIP or SigLIP, or a python: adapter with encode_patches"
+        "an hf: CLIP, SigLIP, BLIP, FLAVA or ALIGN, or a python: adapter with encode_patches"
     )
 
 
@@ -390,20 +390,6 @@ def as_dense_float(values: Tensor, owner: str) -> Tensor:
 def format_error(error: BaseException, max_length: int = 300) -> str:
     """Type and message of an exception in one line, for an exception that another library or an adapter raised."""
     return printable.one_line(f"{type(error).__name__}: {error}", max_length)
-
-
-_OUT_OF_MEMORY_MESSAGES = (
-    "DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
-    "DEVICE_ALLOCATION_FAILED",  # cuDNN 9
-)  # fmt: skip
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that there is not enough memory, on the device or in the machine."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # torch's CPU allocator and CUDA's libraries raise a plain RuntimeError; only its message tells.
-    return isinstance(error, RuntimeError) and any(part in str(error) for part in _OUT_OF_MEMORY_MESSAGES)
 
 
 def require_json_values(values: Any, owner: str) -> dict[str, Any]:

@@ -280,7 +280,7 @@ OPEN_CLIP = ModelKind(
         ),
     ),
 )
-HF_CAN = f"{SCORES}; segmentation with the image tower of CLIP or SigLIP"
+HF_CAN = f"{SCORES}; segmentation except with GroupViT and BLIP-2"
 HF_FAMILIES = "; ".join(family.title for family in FAMILIES.values())
 HF = ModelKind(
     "hf",

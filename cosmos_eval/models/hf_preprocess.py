@@ -57,6 +57,10 @@ class ProcessorPreprocess:
         is_normalised = settings.get("do_normalize", True)
         mean = (settings.get("image_mean") if is_normalised else None) or (0.0,) * 3
         std = (settings.get("image_std") if is_normalised else None) or (1.0,) * 3
+        if settings.get("do_rescale", True) and settings.get("rescale_offset", False):  # EfficientNet: from -1 on
+            mean = tuple(value + 1 for value in mean)
+        if settings.get("include_top", False):  # EfficientNet then divides once more
+            std = tuple(value * more for value, more in zip(std, settings["image_std"], strict=True))
         return tuple(value / factor for value in mean), tuple(value / factor for value in std)
 
     @property

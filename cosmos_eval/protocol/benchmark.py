@@ -16,7 +16,7 @@ from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.fetch.table import Artifact
 from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_names, resolve_prompts
 from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
-from cosmos_eval.datasets.reader_registry import READERS, reader_info
+from cosmos_eval.datasets.reader_registry import READERS, reader_info, reads_same_data
 from cosmos_eval.protocol.data_folder import describe_folder
 from cosmos_eval.protocol.definition_checks import OPTIONAL_KEYS, REQUIRED_KEYS, check_definition, check_suite
 from cosmos_eval.protocol.feature_transforms import FeatureTransforms
@@ -153,16 +153,7 @@ def _find_same_data(source: Source) -> str:
     base = source.base
     if base is None or base.path != definition_files().get(base.path.stem):
         return ""
-    dataset, base_dataset = source.value["dataset"], base.value.get("dataset", {})
-    info = reader_info(dataset["reader"])
-    decisive = {
-        "reader",
-        "split",
-        "splits",
-        *(key for key in (*info.required, *info.optional) if info.kind(key) == PATH),
-    }
-    same = all(dataset.get(key) == base_dataset.get(key) for key in decisive)
-    return base.path.stem if same else ""
+    return base.path.stem if reads_same_data(source.value["dataset"], base.value.get("dataset", {})) else ""
 
 
 def _find_base(path: Path, name: Any, source: Source) -> Path:

@@ -1,6 +1,6 @@
 """Averages of a suite in `regress`: the samples of two models behind each, paired."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.metrics.paired_average import PairedAverage, join_hits
-from cosmos_eval.metrics.paired_samples import Hits, PairedBootstrap
+from cosmos_eval.metrics.paired_samples import BootstrappedDrop, Hits, PairedBootstrap
+from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.suite import Average, Suite
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.regress.paired_samples import pair_samples, refuse_other_samples
@@ -27,7 +28,7 @@ class AveragedSamples:
     """The samples of both models behind an average of a suite."""
 
     name: str
-    samples: Hits | PairedBootstrap
+    samples: Hits | BootstrappedDrop
     values: tuple[float, float]
     """The average of the baseline and of the candidate, from their results."""
     count: int
@@ -49,8 +50,15 @@ def complete_averages(suite: Suite, pairs: Pairs) -> Iterator[tuple[Average, str
         yield average, reason
 
 
-def pair_average(suite: Suite, average: Average, pairs: Pairs) -> AveragedSamples:
+def pair_average(
+    average: Average, members_of_suite: Sequence[tuple[Benchmark, tuple[str, ...]]], pairs: Pairs
+) -> AveragedSamples:
     """Read the samples of an average's benchmarks and join them.
+
+    Args:
+        average: of a suite.
+        members_of_suite: its benchmarks with their metrics (`Suite.members`).
+        pairs: comparable results.
 
     Raises:
         RequestError: samples that are missing, damaged, not the same in both models, or from which a metric cannot be
@@ -59,7 +67,7 @@ def pair_average(suite: Suite, average: Average, pairs: Pairs) -> AveragedSample
     members: list[tuple[float, Hits | PairedBootstrap]] = []
     names: list[np.ndarray] = []
     values, count = [0.0, 0.0], 0
-    for benchmark, metrics in suite.members(average):
+    for benchmark, metrics in members_of_suite:
         located = pairs[benchmark.name]
         results = located[0][1], located[1][1]
         frames = (read_samples(located[0][0], results[0]), read_samples(located[1][0], results[1]))

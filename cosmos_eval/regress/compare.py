@@ -9,7 +9,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.metrics.detectable_drop import POWER, detectable_drop, measure_power_inputs
 from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.metrics.paired_drop import drop_interval, drop_p_value
-from cosmos_eval.metrics.paired_samples import Hits, PairedBootstrap
+from cosmos_eval.metrics.paired_samples import BootstrappedDrop, Hits
 from cosmos_eval.progress import use_benchmark_name
 from cosmos_eval.protocol.suite import Suite
 from cosmos_eval.protocol.task_registry import explain_unusable_task, task_info
@@ -60,6 +60,7 @@ def compare(baseline: Located, candidate: Located, settings: Settings, suite: Su
     located = {name: (baseline[name], candidate[name]) for name in pairs}
     averages = [] if suite is None else list(complete_averages(suite, located))
     whole = [average for average, reason in averages if not reason]
+    members = {} if suite is None else {average.name: list(suite.members(average)) for average in whole}
     if settings.only_averages:
         if not whole:
             raise RequestError(
@@ -84,10 +85,10 @@ def compare(baseline: Located, candidate: Located, settings: Settings, suite: Su
             problems.append((name, str(error)))
             continue
         tests += tests_of_benchmark
-    for average in whole if suite is not None else []:
+    for average in whole:
         try:
             with use_benchmark_name(average.name):
-                averaged = pair_average(suite, average, located)
+                averaged = pair_average(average, members[average.name], located)
                 tests.append(run_average_test(averaged, settings, settings.alpha / count))
         except (RequestError, ValueError) as error:
             problems.append((average.name, str(error)))
@@ -268,7 +269,7 @@ def run_average_test(averaged: AveragedSamples, settings: Settings, level: float
 
 
 def measure_drop(
-    samples: Hits | PairedBootstrap,
+    samples: Hits | BootstrappedDrop,
     common: dict[str, Any],
     settings: Settings,
     level: float,

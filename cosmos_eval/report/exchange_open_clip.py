@@ -51,9 +51,9 @@ PER_CLASS = {
 }
 """These four report the mean recall over classes (DataComp's list of tasks)."""
 GROUPS = {
-    "iWildCam": ("iwildcam-wilds", "macro_f1"),
-    "Camelyon17": ("camelyon17-wilds", "top1"),
-    "FMoW": ("fmow-wilds", "worst region/top1"),
+    "iWildCam": ("iwildcam-wds", "macro_f1"),
+    "Camelyon17": ("camelyon17-wds", "top1"),
+    "FMoW": ("fmow-wds", "worst region/top1"),
     "Dollar Street": ("dollar-street-wds", "worst income_ds/top5"),
     "GeoDE": ("geode-wds", "worst region/top1"),
 }

@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from benchmarks.studies.pointing import HIT_KINDS, absent, answers, hit_kind, main, names, questions, touched_patches
+from cosmos_core.dense import ATTENTIONS
 from cosmos_eval.datasets.toybox import make_scene
 
 SCENE = make_scene(0, "test", 2)
@@ -53,4 +54,4 @@ def test_it_writes_a_table_for_each_model_and_size(tmp_path, capsys):
     assert "## cosmos:toybox, images of 64 × 64 pixels" in text
     assert text.count("| cross-attention |") == 2
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (line["name"], len(line["figures"])) == ("pointing", 5)
+    assert (line["name"], len(line["figures"])) == ("pointing", 1 + len(ATTENTIONS))  # cross-attention beside them

@@ -38,6 +38,19 @@ def stuff_maps(root: Path, values: list[int]) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("name", ["voc20-maskclip", "voc21", "ade20k-csa"])
+def test_masks_that_are_read_as_published_are_not_made(name: str, tmp_path: Path):
+    assert refusal(name, tmp_path) == (
+        f"{name} is read as published, so no masks are made; check it with `cosmos-eval data check`"
+    )
+
+
+def test_a_benchmark_stands_for_the_step_of_its_data(tmp_path: Path):
+    stuff_maps(tmp_path, PUBLISHED)
+    written = [prepare_masks(name, tmp_path).written for name in ("coco-stuff164k-naclip", "coco-stuff")]
+    assert written == [1, 0]  # the second one keeps the masks of the first
+
+
 PUBLISHED = [0, 10, 12, 24, 26, 27, 30, 89, 91, 180, 181, 255]
 """person, fire hydrant, stop sign (11 does not exist), ..., toothbrush, banner, window-other, wood, unlabelled."""
 

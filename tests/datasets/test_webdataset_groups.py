@@ -157,9 +157,9 @@ def test_wrong_metadata_are_named(grouped, options, row, said):
 @pytest.mark.parametrize(
     ("name", "images", "classes", "primary"),
     [
-        ("iwildcam-wilds", 42791, 182, "macro_f1"),
-        ("camelyon17-wilds", 85054, 2, "top1"),
-        ("fmow-wilds", 22108, 62, "worst region/top1"),
+        ("iwildcam-wds", 42791, 182, "macro_f1"),
+        ("camelyon17-wds", 85054, 2, "top1"),
+        ("fmow-wds", 22108, 62, "worst region/top1"),
         ("dollar-street-wds", 3503, 58, "worst income_ds/top5"),
         ("geode-wds", 12488, 40, "worst region/top1"),
     ],

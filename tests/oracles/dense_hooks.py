@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.models.siglip2.image_processing_siglip2 import convert_image_to_patches
 
 STANDARD_DEVIATION = 5
 
@@ -91,7 +92,8 @@ def transformers_features(network: Any, image: Tensor, attention: str) -> Tensor
     tower = network.vision_model
     layer = tower.encoder.layers[-1]
     prefix = int(hasattr(tower.embeddings, "class_embedding"))
-    side = tower.embeddings.image_size // tower.embeddings.patch_size
+    patch = tower.config.patch_size
+    grid = (image.shape[1] // patch, image.shape[2] // patch)
     seen: dict[str, Tensor] = {}
     for name in ("q_proj", "k_proj", "v_proj"):
         getattr(layer.self_attn, name).register_forward_hook(
@@ -105,16 +107,76 @@ def transformers_features(network: Any, image: Tensor, attention: str) -> Tensor
     def mixed(module: Any, inputs: Any) -> Tensor:
         heads = layer.self_attn.num_heads
         q, k, v = (seen[name].unflatten(-1, (heads, -1)) for name in ("q_proj", "k_proj", "v_proj"))
-        return _mixed(q, k, v, attention, (side, side), prefix)[None]
+        return _mixed(q, k, v, attention, grid, prefix)[None]
 
     if attention not in ("vanilla", "raw"):
         layer.self_attn.out_proj.register_forward_pre_hook(mixed)
     layer.register_forward_hook(lambda module, inputs, output: seen.update(hidden=output))
-    tower(pixel_values=image[None].double())
+    if isinstance(tower.embeddings.patch_embedding, torch.nn.Linear):  # SigLIP 2 NaFlex
+        tower(**_as_patches(image.double(), patch))
+    else:
+        tower(pixel_values=image[None].double())
     tokens = tower.post_layernorm(seen["hidden"])[0, prefix:]
     if hasattr(network, "visual_projection"):
         return torch.stack([network.visual_projection(token) for token in tokens])
     return tokens if attention == "raw" else torch.stack([tower.head(token[None, None])[0] for token in tokens])
+
+
+def _as_patches(image: Tensor, patch: int) -> dict[str, Tensor]:
+    """The inputs of a NaFlex tower, as transformers' image processor cuts them."""
+    grid = torch.tensor([[image.shape[1] // patch, image.shape[2] // patch]])
+    patches = convert_image_to_patches(image, patch)
+    return {
+        "pixel_values": patches[None],
+        "pixel_attention_mask": torch.ones(1, len(patches), dtype=torch.long),
+        "spatial_shapes": grid,
+    }
+
+
+@torch.no_grad()
+def eager_features(network: Any, image: Tensor, attention: str) -> Tensor:
+    """(3, H, W) of the native size -> (h * w, D); BlipForImageTextRetrieval, BlipModel or FlavaModel."""
+    network = copy.deepcopy(network).double().eval()
+    network = getattr(network, "flava", network)
+    is_blip = hasattr(network, "vision_model")
+    tower = network.vision_model if is_blip else network.image_model
+    layer = tower.encoder.layers[-1] if is_blip else tower.encoder.layer[-1]
+    attn = layer.self_attn if is_blip else layer.attention
+    patch = tower.config.patch_size
+    seen: dict[str, Tensor] = {}
+    parts = [attn.qkv] if is_blip else [attn.attention.query, attn.attention.key, attn.attention.value]
+    for number, part in enumerate(parts):
+        part.register_forward_hook(lambda module, inputs, output, number=number: seen.update({str(number): output[0]}))
+    attn.register_forward_hook(lambda module, inputs, output: seen.update(attention=output[0]))
+
+    def mixed(module: Any, inputs: Any) -> Any:
+        heads = attn.num_heads if is_blip else attn.attention.num_attention_heads
+        projections = seen["0"].chunk(3, dim=-1) if is_blip else [seen[name] for name in "012"]
+        q, k, v = (projection.unflatten(-1, (heads, -1)) for projection in projections)
+        return (_mixed(q, k, v, attention, (image.shape[1] // patch, image.shape[2] // patch), 1)[None], *inputs[1:])
+
+    def alone(module: Any, inputs: Any, output: Any) -> Any:
+        return seen["attention"] if is_blip else (seen["attention"],)
+
+    if attention not in ("vanilla", "raw"):
+        (attn.projection if is_blip else attn.output.dense).register_forward_pre_hook(mixed)
+    if attention in ("clearclip", "naclip"):
+        layer.register_forward_hook(alone)
+    tokens = tower(pixel_values=image[None].double()).last_hidden_state[0, 1:]
+    if not is_blip:
+        return torch.stack([network.image_projection(token) for token in tokens])
+    if hasattr(network, "vision_proj"):
+        return torch.stack([network.vision_proj(token) for token in tokens])
+    return torch.stack([network.visual_projection(tower.post_layernorm(token)) for token in tokens])
+
+
+@torch.no_grad()
+def align_features(network: Any, image: Tensor, attention: str) -> Tensor:
+    """(3, H, W) -> (h * w, D): each place of the last feature map, pooled as a map of its own."""
+    tower = copy.deepcopy(network).double().eval().vision_model
+    feature_map = tower(pixel_values=image[None].double()).last_hidden_state
+    places = [(row, column) for row in range(feature_map.shape[2]) for column in range(feature_map.shape[3])]
+    return torch.stack([tower.pooler(feature_map[:, :, i : i + 1, j : j + 1]).flatten() for i, j in places])
 
 
 @torch.no_grad()

@@ -169,7 +169,7 @@ def test_means_per_class_are_not_taken_for_top_1():
 def test_what_is_another_protocol_is_mapped_to_nothing():
     assert benchmarks_of("MIEB / mteb", "m", "mteb:Imagenet1kZeroShot [test]", "accuracy") == []  # one template
     assert benchmarks_of("MIEB / mteb", "m", "mteb:AROVisualRelation [test]", "text_acc") == []
-    assert benchmarks_of("NACLIP (WACV 2025)", "NACLIP reduced arch + PAMR", "PASCAL VOC21", "mIoU") == []
+    assert benchmarks_of("ResCLIP (CVPR 2025)", "NACLIP + ResCLIP", "PASCAL VOC21", "mIoU") == []
     assert benchmarks_of("ResCLIP (CVPR 2025)", "CLIP vanilla", "PASCAL VOC20", "mIoU") == []
     assert benchmarks_of("SCLIP (ECCV 2024)", "SCLIP (CSA, no PAMR)", "COCO-Stuff10k", "mIoU") == []
     assert benchmarks_of(COSMOS, "COSMOS", "SVO (as the post labels it)", "accuracy") == []

@@ -252,8 +252,8 @@ def test_open_clips_tables_become_reference_rows(tmp_path):
         ("ViT-B-16 openai", "caltech101-vtab", "mean_per_class"): (0.8901, 2),
         ("ViT-B-16 laion400m_e32", "imagenet1k-wds", "top1"): (0.6705, 2),
         ("ViT-B-16 laion400m_e32", "imagenet1k", "top1"): (0.6705, 2),
-        ("ViT-B-16 openai", "fmow-wilds", "worst region/top1"): (0.0, 2),
-        ("ViT-B-16 laion400m_e32", "fmow-wilds", "worst region/top1"): (0.1546, 2),
+        ("ViT-B-16 openai", "fmow-wds", "worst region/top1"): (0.0, 2),
+        ("ViT-B-16 laion400m_e32", "fmow-wds", "worst region/top1"): (0.1546, 2),
     }
     path.write_text("name,pretrained,Flickr image retr. R@1,MSCOCO text retr. R@10\nViT-B-16,openai,0.6216,0.8462\n")
     frame = read_open_clip(path)

@@ -56,7 +56,7 @@ def recipe_of(benchmark: "Benchmark", table: Table) -> Recipe | None:
     artifacts = (*benchmark.fetch, *_artifacts_of_reader(benchmark))
     if artifacts:
         return Recipe(benchmark.name, artifacts)
-    return table.recipes.get(benchmark.name) or table.recipes.get(benchmark.same_data_as)
+    return table.recipe_of(benchmark)
 
 
 def _artifacts_of_reader(benchmark: "Benchmark") -> tuple[Artifact, ...]:

@@ -235,10 +235,10 @@ def has_some_of(benchmark: "Benchmark", table: Table, data_root: Path) -> bool:
     The data root itself, which some definitions name as the last place to search, proves nothing.
     """
     paths = [path for alternatives in read_paths(benchmark.dataset) for path in alternatives if path != "."]
-    if benchmark.name in table.recipes:
-        for artifact in table.recipes[benchmark.name].artifacts:
-            paths += artifact.or_there
-            paths += [place for provided in artifact.provides for place in places_of(provided, benchmark)]
+    recipe = table.recipe_of(benchmark)
+    for artifact in recipe.artifacts if recipe is not None else ():
+        paths += artifact.or_there
+        paths += [place for provided in artifact.provides for place in places_of(provided, benchmark)]
     return any(_is_complete(data_root / path) for path in dict.fromkeys(paths))
 
 

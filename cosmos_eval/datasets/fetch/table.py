@@ -7,11 +7,14 @@ recipe      what a benchmark needs: artifacts, and the `data prepare` steps that
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from cosmos_eval.protocol.benchmark import Benchmark
 
 SOURCES = Path(__file__).with_name("sources.yaml")
 KINDS = ("http", "hub", "drive", "addresses", "manual")
@@ -192,9 +195,13 @@ class Table:
     not_used: Mapping[str, str]
     """Addresses that are known and not used -> reason."""
 
+    def recipe_of(self, benchmark: "Benchmark") -> Recipe | None:
+        """The recipe of a benchmark or of the one whose data it reads; None if there is none."""
+        return self.recipes.get(benchmark.name) or self.recipes.get(benchmark.same_data_as)
+
 
 def load_table(path: Path = SOURCES) -> Table:
-    """Read and check the table.
+    """Read and check the table; the shipped one also has the recipes that definitions inherit (`heirs.py`).
 
     Raises:
         RequestError: an unknown or missing key, a value of another type, or what cannot be fetched; names file and
@@ -207,4 +214,10 @@ def load_table(path: Path = SOURCES) -> Table:
 def _read_table(path: Path) -> Table:
     from cosmos_eval.datasets.fetch.table_reader import read_table
 
-    return read_table(path)
+    table = read_table(path)
+    if path != SOURCES:
+        return table
+    from cosmos_eval.datasets.fetch.heirs import inherited_recipes
+    from cosmos_eval.protocol.folders import shipped_files
+
+    return replace(table, recipes={**table.recipes, **inherited_recipes(table.recipes, shipped_files())})

@@ -4,13 +4,11 @@ from pathlib import Path
 
 from cosmos_core.errors import RequestError
 from cosmos_core.suggestions import near
+from cosmos_eval.datasets.fetch.table import load_table
 from cosmos_eval.datasets.mmseg.mask_files import PreparedMasks
 from cosmos_eval.progress import Reporter, Silent
 
 PREPARABLE = ("coco-object", "coco-stuff", "cityscapes", "context")
-ALIASES = {"coco-stuff164k": "coco-stuff", "context60": "context", "context59": "context"}
-AS_PUBLISHED = ("voc21", "voc20", "ade20k")
-"""Datasets whose masks are read as published."""
 
 
 def prepare_masks(
@@ -19,7 +17,7 @@ def prepare_masks(
     """Make the masks that a dataset's publisher does not provide; existing masks are kept.
 
     Args:
-        name: one of `PREPARABLE`, an alias, or the name of a benchmark.
+        name: one of `PREPARABLE`, or a benchmark, whose recipe in the table of sources names the step.
         data_root: the folder with the publisher's files.
         out: the data root to write to; None is `data_root`.
 
@@ -30,8 +28,8 @@ def prepare_masks(
     from cosmos_eval.datasets.mmseg.prepare_coco import prepare_coco_object, prepare_coco_stuff
     from cosmos_eval.datasets.mmseg.prepare_context import prepare_context
 
-    dataset = ALIASES.get(name.removesuffix("-csa"), name.removesuffix("-csa"))
-    if dataset in AS_PUBLISHED:
+    recipe = load_table().recipes.get(name)
+    if recipe is not None and recipe.artifacts and not recipe.prepare:
         raise RequestError(f"{name} is read as published, so no masks are made; check it with `cosmos-eval data check`")
     functions = {
         "coco-object": prepare_coco_object,
@@ -39,8 +37,9 @@ def prepare_masks(
         "cityscapes": prepare_cityscapes,
         "context": prepare_context,
     }
-    if dataset not in functions:
+    step = recipe.prepare[0] if recipe is not None and recipe.prepare else name
+    if step not in functions:
         raise RequestError(f"cannot prepare {name!r}{near(name, ['toybox', *PREPARABLE])}")
     if not data_root.is_dir():
         raise RequestError(f"the folder {data_root} does not exist; give the folder of the datasets with --data-root")
-    return functions[dataset](data_root, out or data_root, reporter or Silent())
+    return functions[step](data_root, out or data_root, reporter or Silent())

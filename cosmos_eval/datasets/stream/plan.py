@@ -87,7 +87,7 @@ def streamed_readers() -> list[str]:
 
 
 def _table_sources(benchmark: "Benchmark", data_root: Path) -> tuple[StreamSource, ...]:
-    recipe = fetch_plan.load_table().recipes.get(benchmark.name)
+    recipe = fetch_plan.load_table().recipe_of(benchmark)
     if recipe is None:
         raise RequestError(
             f"{benchmark.name} cannot be streamed: no source of its data is known; write their address as a path of "

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_eval.datasets.fetch.table import Source, load_table
+from cosmos_eval.datasets.fetch.table import SOURCES, Source, load_table
+from cosmos_eval.datasets.fetch.table_reader import read_table
 
 SHARED = Path(os.environ.get("COSMOS_SHARED_DIR", Path(__file__).resolve().parents[4] / "shared"))
 FACTS = SHARED / "data_sources.csv"
@@ -88,7 +89,7 @@ def facts(source: Source) -> tuple:
 
 
 def sources_with_users() -> list[tuple[str, Source, set[str]]]:
-    table = load_table()
+    table = read_table(SOURCES)  # without the recipes that definitions inherit, which the facts do not list
     return [
         (
             artifact.name,

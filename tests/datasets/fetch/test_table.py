@@ -2,17 +2,22 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.fetch.heirs import inherited_recipes
 from cosmos_eval.datasets.fetch.plan import read_paths
 from cosmos_eval.datasets.fetch.table import DOWNLOADS, PREPARE, SOURCES, Artifact, Source, Unpack, load_table
 from cosmos_eval.datasets.mmseg.prepare import PREPARABLE
 from cosmos_eval.datasets.perception.aro_order import CAPTIONS_OF
-from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark
+from cosmos_eval.datasets.stream.plan import plan_stream
+from cosmos_eval.protocol.benchmark import Benchmark, list_benchmarks, load_benchmark
 from cosmos_eval.protocol.folders import shipped_files
+from cosmos_eval.protocol.task_registry import task_info
 
 SMALL = {
     "artifacts": {
@@ -119,6 +124,43 @@ def test_every_shipped_benchmark_has_a_recipe_and_no_other():
     assert set(PREPARE) == set(PREPARABLE)
 
 
+def definition(folder: Path, name: str, **value) -> dict[str, Path]:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"name": name, **value}), encoding="utf-8")
+    return {name: path}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_inherited"),
+    [
+        ({}, True),
+        ({"prompts": {"templates": ["{c}"]}, "dataset": {"expected": {"images": 3}, "layout": "voc20"}}, True),
+        ({"dataset": {"path": "one"}}, True),
+        ({"dataset": {"path": "elsewhere"}}, False),
+        ({"dataset": {"reader": "image-folder"}}, False),
+        ({"dataset": {"split": "train"}}, False),
+        ({"base": "three"}, False),
+    ],
+)
+def test_a_definition_takes_the_row_of_its_base_if_it_reads_the_same_data(tmp_path, changes, is_inherited):
+    files = definition(tmp_path, "one", dataset={"reader": "mmseg", "layout": "voc21", "path": "one"})
+    files |= definition(tmp_path, "three", base="one") | definition(tmp_path, "four", **{"base": "one"} | changes)
+    recipes = {"one": read(tmp_path, SMALL).recipes["one"]}
+    inherited = inherited_recipes(recipes, files)
+    assert list(inherited) == (["four", "three"] if is_inherited else ["three"])
+    assert inherited["three"] == replace(recipes["one"], benchmark="three")
+
+
+def test_a_users_definition_takes_the_row_of_the_one_whose_data_it_reads(tmp_path):
+    (path,) = definition(tmp_path, "mine", base="voc20-maskclip", segmentation={"attention": "csa"}).values()
+    with pytest.raises(RequestError, match="voc20-maskclip has a base itself"):
+        load_benchmark(path)
+    (path,) = definition(tmp_path, "mine", base="mnist-wds", version=2).values()
+    table = load_table()
+    assert table.recipe_of(load_benchmark(path)) == table.recipes["mnist-wds"]
+    assert plan_stream(load_benchmark(path), tmp_path, asked=True).sources[0].artifact == "mnist-wds"
+
+
 def is_below(path: str, folder: str) -> bool:
     return folder != "." and f"{path}/".startswith(f"{folder}/")
 
@@ -134,10 +176,8 @@ def test_what_is_fetched_lies_where_the_definition_reads_it():
 
 
 def test_every_path_that_a_definition_reads_is_provided_or_made():
-    made = {"coco-object": ["coco_object"]}  # masks by `data prepare`
     for name, recipe in load_table().recipes.items():
         provided = [path for artifact in recipe.artifacts for path in artifact.provides]
-        provided += made.get(name.removesuffix("-csa"), [])
         dataset = load_benchmark(name).dataset
         for paths in read_paths({key: value for key, value in dataset.items() if key != "labels"}):
             assert any(is_below(path, folder) or path == folder for path in provided for folder in paths), (name, paths)
@@ -150,19 +190,25 @@ def landing_places(artifact: Artifact) -> list[str]:
 def test_shards_are_fetched_without_their_training_part_and_mirrors_land_in_the_same_place():
     table = load_table()
     sets = [name for name in list_benchmarks() if load_benchmark(name).dataset["reader"] == "wds"]
-    assert len(sets) == 35
-    class_files_of = dict.fromkeys(("coco-captions-wds", "flickr30k-wds", "flickr8k-wds", "fer2013-wds"), ())
-    class_files_of["voc2007-multilabel-wds"] = ("classnames.txt",)  # its templates are the definition's
+    assert sets
     for name in sets:
         (artifact,) = table.recipes[name].artifacts
-        (path, *_) = load_benchmark(name).dataset["path"]
+        benchmark = load_benchmark(name)
+        (path, *_) = benchmark.dataset["path"]
         hub = [source for source in artifact.sources if source.kind == "hub"]
-        assert len(hub) == (1 if name in class_files_of else 2)
+        assert hub, name
         assert set(landing_places(artifact)) == {path}
+        class_files = [file for key, file in CLASS_FILES.items() if reads_from_dataset(benchmark, key)]
         for source in hub:
-            class_files = class_files_of.get(name, ("classnames.txt", "zeroshot_classification_templates.txt"))
-            assert source.files == ("test/*", *class_files)
-            assert source.revision is None or 7 <= len(source.revision) <= 40
+            assert source.files == ("test/*", *class_files), name
+
+
+CLASS_FILES = {"class_names": "classnames.txt", "templates": "zeroshot_classification_templates.txt"}
+
+
+def reads_from_dataset(benchmark: Benchmark, key: str) -> bool:
+    """Whether class names or templates are those of the files beside the shards."""
+    return "class_names" in task_info(benchmark.task).prompt_keys and benchmark.prompts.get(key, "dataset") == "dataset"
 
 
 def test_parts_of_one_archive_land_as_one_file_and_no_other_artifacts_share_one():

@@ -1,0 +1,63 @@
+"""Training on a pretended card: every objective, accumulation, both kinds of mixed precision, resuming."""
+
+from dataclasses import replace
+
+import pytest
+
+from cosmos_core.train import Callback, train
+from tests.core.test_train import CONFIG
+from tests.device.pretended import pretended_card
+from tests.helpers.tiny_runs import coloured
+
+ON_CARD = replace(CONFIG, device="cuda", precision="fp32", steps=3)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class StopAfter(Callback):
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_step(self, run):
+        if run.step == self.steps:
+            raise ZeroDivisionError
+
+
+def losses(config):
+    return [line["loss"] for line in train(config, coloured(12)).metrics]
+
+
+@pytest.mark.parametrize("objective", ["clip", "slip", "silc", "multiview", "distill", "cosmos"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_losses_in_float32_are_those_of_the_cpu(objective, accumulate):
+    config = replace(ON_CARD, objective=objective, accumulate=accumulate)
+    expected = losses(replace(config, device="cpu"))
+    with pretended_card() as card:
+        assert losses(config) == pytest.approx(expected, rel=1e-5)
+    assert card.kernels
+
+
+@pytest.mark.parametrize(("bf16", "scaled"), [(True, False), (False, True)])
+def test_auto_is_mixed_precision_with_loss_scaling_where_it_is_needed(bf16, scaled):
+    with pretended_card(bf16=bf16):
+        result = train(replace(ON_CARD, precision="auto"), coloured(12))
+    assert all(0 < line["loss"] < 100 for line in result.metrics)
+    assert any("skipped_steps" in line for line in result.metrics) or not scaled
+
+
+def test_a_run_on_the_card_resumes_to_the_same_losses(tmp_path):
+    with pretended_card():
+        whole = losses(replace(ON_CARD, steps=4, out=str(tmp_path / "whole"), log_every=1))
+        parts = replace(ON_CARD, steps=4, out=str(tmp_path / "parts"), log_every=1, save_every=2)
+        with pytest.raises(ZeroDivisionError):
+            train(parts, coloured(12), callbacks=[StopAfter(3)])
+        assert losses(parts) == pytest.approx(whole, rel=1e-6)
+
+
+def test_the_host_waits_once_a_step_whatever_the_batch():
+    def waits_of(steps, **changes):
+        with pretended_card() as card:
+            train(replace(ON_CARD, steps=steps, warmup=1, log_every=100, **changes), coloured(32))
+        return card.waits.total()
+
+    for changes in ({}, {"batch_size": 8}, {"objective": "clip"}):
+        assert (waits_of(6, **changes) - waits_of(2, **changes)) / 4 == 1  # the numbers of the step
