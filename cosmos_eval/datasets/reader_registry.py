@@ -171,13 +171,15 @@ BUILT_IN: dict[str, Any] = {
         "cosmos_eval.datasets.webdataset:read_webdataset",
         kinds=("classification", "multilabel", "retrieval"),
         required={"path": PATH},
-        optional={"split": TEXT, **EXIF, **CANDIDATES},
+        optional={"split": TEXT, "metadata": NAMES, "groups": NAMES, **EXIF, **CANDIDATES},
         stream="cosmos_eval.datasets.webdataset_stream:StreamedWebDataset",
         summary="WebDataset shards, as clip-benchmark's hub copies",
         about={
             "path": "folder with classnames.txt and the folder of the split, or its address "
             "(https://..., hf://datasets/OWNER/NAME@COMMIT): then it is streamed",
             "split": "folder of the shards (test)",
+            "metadata": "names of the first numbers of each image's .npy, besides its label (WILDS)",
+            "groups": "those of metadata whose groups have accuracies of their own",
         },
     ),
     "caption-files": ReaderInfo(

@@ -24,7 +24,7 @@ from cosmos_eval.protocol.folders import definition_files, find_provider, suite_
 from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.own_suite import BENCHMARK_KEYS, find_member, find_own_suite, is_suite
 from cosmos_eval.protocol.source import Source, read_source
-from cosmos_eval.protocol.suite import Suite, read_averages
+from cosmos_eval.protocol.suite import Suite, read_averages, read_headlines
 from cosmos_eval.protocol.task_registry import task_info
 
 Definition = TypeVar("Definition")
@@ -246,9 +246,17 @@ def read_suite(name: str | Path) -> Suite:
         if benchmark.name in benchmarks:
             raise source.refuse(("benchmarks", i), f"two benchmarks are called {benchmark.name}; rename one of them")
         benchmarks[benchmark.name] = benchmark
-    averages = read_averages(source, benchmarks)
-    suite_name = str(name) if str(name) in shipped else value.get("name", path.stem)
-    return Suite(suite_name, tuple(benchmarks.values()), averages, value.get("summary", ""), value["published"])
+    headlines = read_headlines(source, benchmarks)
+    return Suite(
+        str(name) if str(name) in shipped else value.get("name", path.stem),
+        tuple(benchmarks.values()),
+        read_averages(source, benchmarks, headlines),
+        value.get("summary", ""),
+        value["published"],
+        headlines,
+        value.get("reproduces", ""),
+        value["lacks"],
+    )
 
 
 def list_suites() -> list[str]:

@@ -138,8 +138,9 @@ def check_suite(source: Source) -> dict[str, Any]:
         source: the suite as read.
 
     Returns:
-        Its map: `benchmarks` (names in order), `published` (papers), and `summary`, `name` and `averages` if given.
-        Averages are not checked here, as that needs the benchmarks (`cosmos_eval.protocol.suite.read_averages`).
+        Its map: `benchmarks` (names in order), `published` (papers), `lacks`, and `summary`, `name`, `reproduces`,
+        `headline` and `averages` if given. Headlines and averages are not checked here, as that needs the benchmarks
+        (`cosmos_eval.protocol.suite`).
 
     Raises:
         RequestError: the first problem, with its line.
@@ -147,7 +148,8 @@ def check_suite(source: Source) -> dict[str, Any]:
     value = source.value
     if not isinstance(value, dict):
         raise source.refuse((), "a suite is a map with the key benchmarks")
-    optional = {"summary": str, "name": str, "averages": list, "published": list}
+    optional = {"summary": str, "name": str, "averages": list, "published": list, "headline": dict}
+    optional |= {"reproduces": str, "lacks": list}
     _check_keys(source, (), value, required={"benchmarks": list}, optional=optional)
     if not value["benchmarks"]:
         raise source.refuse(("benchmarks",), "a suite needs at least one benchmark")
@@ -155,7 +157,9 @@ def check_suite(source: Source) -> dict[str, Any]:
         _check_type(source, ("benchmarks", i), name, str)
         if name in value["benchmarks"][:i]:
             raise source.refuse(("benchmarks", i), f"{name} is listed twice")
-    return {**value, "published": read_papers(source)}
+    for i, column in enumerate(value.get("lacks", [])):
+        _check_type(source, ("lacks", i), column, str)
+    return {**value, "published": read_papers(source), "lacks": tuple(value.get("lacks", ()))}
 
 
 def _check_keys(

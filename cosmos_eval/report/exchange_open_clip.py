@@ -49,7 +49,17 @@ PER_CLASS = {
     "Oxford Flowers-102": ("flowers-vtab",),
     "Oxford-IIIT Pet": ("pets-vtab",),
 }
-"""These four report the mean recall over classes (DataComp's list of tasks); all others report top-1 accuracy."""
+"""These four report the mean recall over classes (DataComp's list of tasks)."""
+GROUPS = {
+    "iWildCam": ("iwildcam-wds", "macro_f1"),
+    "Camelyon17": ("camelyon17-wds", "top1"),
+    "FMoW": ("fmow-wds", "worst region/top1"),
+    "Dollar Street": ("dollar-street-wds", "worst income_ds/top5"),
+    "GeoDE": ("geode-wds", "worst region/top1"),
+}
+"""Columns with other metrics (DataComp's list of tasks); all others report top-1 accuracy."""
+MEAN_OF = " & "
+"""Between metrics whose mean is printed."""
 RETRIEVAL = {"Flickr": "flickr30k-test-retrieval", "MSCOCO": "coco-karpathy-retrieval"}
 DIRECTIONS = {"image retr.": "text_to_image", "text retr.": "image_to_text"}
 
@@ -89,10 +99,19 @@ def known_columns() -> dict[str, list[tuple[str, str]]]:
     columns |= {
         name: [(benchmark, "mean_per_class") for benchmark in benchmarks] for name, benchmarks in PER_CLASS.items()
     }
+    columns |= {name: [measured] for name, measured in GROUPS.items()}
     for dataset, benchmark in RETRIEVAL.items():
         for words, direction in DIRECTIONS.items():
             columns |= {f"{dataset} {words} R@{k}": [(benchmark, f"{direction}_recall@{k}")] for k in (1, 5, 10)}
     return columns
+
+
+def columns_of_38() -> dict[str, list[tuple[str, str]]]:
+    """Column of docs/openclip_results.csv -> our benchmarks and metrics; several metrics, whose mean is printed, are
+    joined by MEAN_OF. WinoGAViL has none."""
+    columns = {name: measured for name, measured in known_columns().items() if "retr." not in name}
+    both = MEAN_OF.join(f"{direction}_recall@1" for direction in ("image_to_text", "text_to_image"))
+    return columns | {dataset: [(benchmark, both)] for dataset, benchmark in RETRIEVAL.items()} | {"WinoGAViL": []}
 
 
 def read_open_clip(path: Path) -> pd.DataFrame:
