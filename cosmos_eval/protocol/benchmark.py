@@ -15,7 +15,7 @@ from cosmos_core.plugins import off_note
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.fetch.table import Artifact
 from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_names, resolve_prompts
-from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
+from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH, ReaderInfo
 from cosmos_eval.datasets.reader_registry import READERS, reader_info
 from cosmos_eval.protocol.data_folder import describe_folder
 from cosmos_eval.protocol.definition_checks import OPTIONAL_KEYS, REQUIRED_KEYS, check_definition, check_suite
@@ -299,14 +299,15 @@ def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
     info = reader_info(reader)
 
     def without_paths(options: dict[str, Any]) -> dict[str, Any]:
+        of_reader = reader_info(options["reader"]) if "reader" in options else info
         return {
-            key: resolve_option(key, value)
+            key: resolve_option(of_reader, key, value)
             for key, value in options.items()
-            if key not in ("expected", "needs", "splits") and info.kind(key) != PATH
+            if key not in ("expected", "needs", "splits") and of_reader.kind(key) != PATH
         }
 
-    def resolve_option(key: str, value: Any) -> Any:
-        if info.kind(key) != NAMES_OR_FILE:
+    def resolve_option(of_reader: ReaderInfo, key: str, value: Any) -> Any:
+        if of_reader.kind(key) != NAMES_OR_FILE:
             return value
         return resolve_names(
             value, benchmark.folder, lambda message: RequestError(f"{benchmark.name}: dataset.{key}: {message}")
