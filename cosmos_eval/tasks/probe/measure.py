@@ -108,13 +108,13 @@ def run(benchmark: Benchmark, data: SplitData, engine: TaskEngine, seed: int = 0
             of the protocol.
     """
     test, train, val = _encode(data, engine)
-    everything = train if val is None else _join(train, val)
+    everything = train if val is None else join(train, val)
     class_count = len(data.test.class_names)  # type: ignore[attr-defined]
     labels = torch.from_numpy(test.labels)
     reporter = getattr(engine, "reporter", None) or Silent()
     with phase("linear probe"):
-        search, classifier, known = _fit_linear(train, val, everything, reporter)
-        linear = _rank(test, classifier, known, class_count)
+        search, classifier, known = fit_linear(train, val, everything, reporter)
+        linear = rank(test, classifier, known, class_count)
 
     image = np.arange(len(test.labels))
     measured = Measured(len(image))
@@ -186,11 +186,12 @@ def _encode(data: SplitData, engine: TaskEngine) -> tuple[Samples, Samples, Samp
     return samples["test"], samples["train"], samples.get("val")
 
 
-def _join(first: Samples, second: Samples) -> Samples:
+def join(first: Samples, second: Samples) -> Samples:
+    """Return the samples of both."""
     return Samples(torch.cat([first.features, second.features]), np.concatenate([first.labels, second.labels]))
 
 
-def _fit_linear(
+def fit_linear(
     train: Samples, val: Samples | None, everything: Samples, reporter: "Silent"
 ) -> tuple[StrengthSearch, LinearClassifier, Tensor]:
     """Choose the strength, and fit train and validation images with it.
@@ -231,7 +232,8 @@ def _validation_part(labels: np.ndarray) -> np.ndarray:
     return is_val
 
 
-def _rank(test: Samples, classifier: LinearClassifier, known: Tensor, classes: int) -> ClassRankCounts:
+def rank(test: Samples, classifier: LinearClassifier, known: Tensor, classes: int) -> ClassRankCounts:
+    """Compare the scores of all classes with that of the true one, for each test image."""
     scores = LinearScores(test.features, classifier, known, classes)
     return compute_class_rank_counts(scores, torch.from_numpy(test.labels), classes)
 
