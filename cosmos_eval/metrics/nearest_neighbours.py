@@ -4,7 +4,8 @@ The k train images with the highest cosine vote for their class with weight exp(
 
 Ties: neighbours of equal cosine at the k-th place share the places that are left, so that no order of the train images
 decides; classes of equal votes share the prediction. A model that makes all images alike has chance where the train set
-has equally many images of each class. Votes are whole multiples of 2**-40, whose sums do not depend on their order.
+has equally many images of each class. Votes are whole multiples of 2**-40, so that sums do not depend on their order;
+sums that differ by less than 2**-28 are equal.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from cosmos_eval.metrics.similarity import BLOCK_BYTES, check_features, deduplic
 TEMPERATURE = 0.07
 VOTE = 2.0**40
 """Votes of a neighbour as similar as the nearest one."""
+EQUAL_VOTES = 2**12
+"""Sums of votes that differ by less are equal: each neighbour's votes are rounded."""
 
 
 def knn_accuracy(
@@ -69,7 +72,7 @@ def knn_accuracy(
         voters = labels[index]  # (B, k) class of each neighbour
         for k in neighbours:
             votes = _vote(of_images, nearest, voters, labels, classes, k, temperature)
-            is_best = votes == votes.amax(1, keepdim=True)
+            is_best = votes.amax(1, keepdim=True) - votes < EQUAL_VOTES
             right = is_best.gather(1, true_class[start:stop, None])[:, 0]
             blocks[k].append(right.cpu().double() / is_best.sum(1).cpu())
     return {k: torch.cat(of_blocks) for k, of_blocks in blocks.items()}

@@ -186,7 +186,7 @@ def _override(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         value["dataset"] = {}  # these options are those of the base's reader
     if changes.get("task", base.get("task")) != base.get("task"):
         task_settings = value.keys() - {*REQUIRED_KEYS, *OPTIONAL_KEYS}
-        for key in {"metrics", "prompts", *task_settings}:  # these are those of the base's task
+        for key in {"metrics", "prompts", "published", *task_settings}:  # these are those of the base's task
             value.pop(key, None)
     for key, change in changes.items():
         both_are_maps = isinstance(change, dict) and isinstance(value.get(key), dict)
