@@ -42,6 +42,7 @@ PEAKS = {  # dense 16-bit TFLOP/s with float32 accumulation, from the data sheet
     "H100": 989.0,
     "A100": 312.0,
     "L40S": 362.0,
+    "L40": 181.0,
     "L4": 121.0,
     "RTX 4090": 165.0,
 }

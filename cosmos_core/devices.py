@@ -1,9 +1,78 @@
-"""Torch devices by name, for training and evaluation."""
+"""Torch devices by name, for training and evaluation: which one computes, and in which precision it can."""
+
+import warnings
+from contextlib import nullcontext
+from functools import lru_cache
+from pathlib import Path
 
 import torch
+from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import one_line
 from cosmos_core.short_repr import short_repr
+
+ADVICE = "give auto, cpu, cuda or cuda:N"
+
+
+def choose_device(index: int = 0, mps: bool = False) -> tuple[torch.device, str]:
+    """Return the device of `auto`: this CUDA device if it computes, else (with `mps`) Apple's GPU, else the CPU.
+
+    The device is tried once: a driver may be too old, or a card older than what this torch has code for, although torch
+    counts it as available.
+
+    Returns:
+        The device, and why it is not a GPU although this machine seems to have one (empty otherwise).
+    """
+    reason = why_no_cuda()
+    if not reason and torch.cuda.is_available():
+        if index >= torch.cuda.device_count():
+            reason = f"there is no cuda:{index}, torch sees {torch.cuda.device_count()} CUDA devices"
+        else:
+            card = torch.device("cuda", index)
+            reason = why_unusable(card)
+            if not reason:
+                return card, ""
+    if mps and torch.backends.mps.is_available() and not why_unusable(torch.device("mps")):
+        return torch.device("mps"), reason
+    return torch.device("cpu"), reason
+
+
+@lru_cache(maxsize=1)
+def why_no_cuda() -> str:
+    """Why torch finds no CUDA device on a machine with an NVIDIA driver; empty if it does, or if there is no driver.
+
+    torch says it in a warning, and only the first time that it is asked.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return ""
+    for warning in caught:
+        if "CUDA" in str(warning.message):
+            return one_line(str(warning.message), 300)
+    if torch.version.cuda is None and torch.version.hip is None and Path("/dev/nvidiactl").exists():
+        return f"there is an NVIDIA driver, but torch {torch.__version__} is built without CUDA"
+    return ""
+
+
+def why_unusable(device: torch.device) -> str:
+    """Why a device cannot compute, after trying a matrix product and a convolution on it; empty if it can."""
+    try:
+        image = torch.ones(1, 3, 8, 8, device=device)
+        convolved = F.conv2d(image, torch.ones(2, 3, 4, 4, device=device))
+        (image[0, 0] @ image[0, 0] + convolved.sum()).sum().item()  # reads a number back, which `meta` cannot
+    except Exception as error:  # torch raises five kinds here, by device
+        text = one_line(str(error), 160)
+        if "no kernel image" in text and device.type == "cuda":
+            capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
+            return (
+                f"{torch.cuda.get_device_name(device)} has compute capability {capability}, and torch "
+                f"{torch.__version__} has code for {', '.join(torch.cuda.get_arch_list())}: install a build of torch "
+                "that supports this card"
+            )
+        return text or type(error).__name__
+    return ""
 
 
 def require_device(device: str | torch.device) -> torch.device:
@@ -15,12 +84,31 @@ def require_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise RequestError(f"unknown device {short_repr(device)}; give auto, cpu, cuda or cuda:N") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise RequestError(f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices; give auto or cpu")
-    try:
-        torch.ones(1, device=chosen).item()  # reads a number back, which `meta` cannot
-    except Exception as error:  # torch raises five kinds here, by device
-        line = " ".join(str(error).split())
-        raise RequestError(f"no device {device}: {line[:160]}; give auto, cpu, cuda or cuda:N") from error
+        raise RequestError(f"unknown device {short_repr(device)}; {ADVICE}") from error
+    if chosen.type == "cuda":
+        if reason := why_no_cuda():
+            raise RequestError(f"no device {device}: {reason}; give auto or cpu")
+        if (chosen.index or 0) >= torch.cuda.device_count():
+            raise RequestError(
+                f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices; give auto or cpu"
+            )
+    if reason := why_unusable(chosen):
+        raise RequestError(f"no device {device}: {reason}; {ADVICE}")
     return chosen
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16.
+
+    Cards before compute capability 8.0 (T4, RTX 20xx, V100) do not: torch emulates it there, and cuDNN has no
+    convolution for it.
+    """
+    if device.type != "cuda":
+        return True
+    with torch.cuda.device(device) if torch.cuda.is_available() else nullcontext():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def describe_device(device: torch.device) -> str:
+    """A device with the name of its card, such as `cuda:0 (NVIDIA H200)`."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)

@@ -40,5 +40,6 @@ def dead_worker_error(error: BaseException, option: str) -> RequestError:
         option: the name of the setting for the number of workers.
     """
     return RequestError(
-        f"{dead_worker_reason(error)}; where memory ran out, or shared memory (/dev/shm), give fewer {option}"
+        f"{dead_worker_reason(error)}; where memory ran out, give fewer {option}; where shared memory (/dev/shm) did, "
+        "a smaller batch, or a larger /dev/shm (in a container: --shm-size or --ipc=host)"
     )

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from cosmos_core.config import TrainConfig
-from cosmos_core.devices import require_device
+from cosmos_core.devices import choose_device, require_device
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS
 from cosmos_core.objective_state import require_savable_state
@@ -17,10 +17,16 @@ from cosmos_core.world import World
 
 
 def device_of(name: str, world: World | None = None) -> torch.device:
-    """The torch device called `name`, under torchrun the rank's own GPU; RequestError if this machine lacks it."""
+    """The torch device called `name`, under torchrun the rank's own GPU; RequestError if this machine lacks it.
+
+    `auto` is a GPU if one computes, else the CPU. Of several ranks none falls back alone: that is an error.
+    """
     index = 0 if world is None else world.local_rank
     if name == "auto":
-        return torch.device("cuda", index) if torch.cuda.is_available() else torch.device("cpu")
+        device, reason = choose_device(index)
+        if reason and world is not None and world.size > 1:
+            raise RequestError(f"rank {world.rank} has no GPU that computes: {reason}; set device=cpu for all ranks")
+        return device
     if name == "cuda":
         name = f"cuda:{index}"
     return require_device(name)

@@ -18,6 +18,7 @@ from cosmos_core.text_files import parse_integer
 DEFAULT_SECONDS = 45.0
 """Default time for which a rank waits for the others."""
 VARIABLE = "COSMOS_JOIN_SECONDS"
+COLLECTIVE_VARIABLE = "COSMOS_COLLECTIVE_SECONDS"
 MOST_NAMED = 8
 REFUSAL_KEY = "refused"
 """Key of the store under which a rank writes why the ranks cannot start."""
@@ -25,13 +26,17 @@ SECONDS_TO_READ = 2.0
 T = TypeVar("T")
 
 
-def join_group(backend: str, rank: int, size: int) -> None:
+def join_group(backend: str, rank: int, size: int, gpu: str = "") -> None:
     """Create torch's default process group of all ranks.
+
+    Args:
+        gpu: identifies the GPU of this rank among those of all machines; empty without one.
 
     Raises:
         RequestError: after at most `join_timeout()` seconds: rank 0 cannot be reached, its port is taken, ranks are
-            missing, a rank was started twice, or ranks were started with different world sizes.
+            missing, a rank was started twice, ranks were started with different world sizes, or two have one GPU.
     """
+    timeout_of_collectives = collective_timeout(backend)
     seconds = join_timeout()
     end = time.monotonic() + seconds
     address, port = master_address()
@@ -39,12 +44,12 @@ def join_group(backend: str, rank: int, size: int) -> None:
         store = dist.PrefixStore(
             f"cosmos/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", open_store(address, port, rank, size, end)
         )
-        wait_for_all_ranks(store, rank, size, end, f"{address}:{port}")
+        wait_for_all_ranks(store, rank, size, end, f"{address}:{port}", gpu)
         # a short timeout up to the first collective; a step may take longer
         timeout = timedelta(seconds=max(5.0, end - time.monotonic()))
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
         dist.barrier()
-        dist.distributed_c10d._set_pg_timeout(collective_timeout(backend))
+        dist.distributed_c10d._set_pg_timeout(timeout_of_collectives)
         store.set_timeout(default_pg_timeout)
     except (RuntimeError, ValueError, OSError) as error:
         if isinstance(error, RequestError):
@@ -54,18 +59,30 @@ def join_group(backend: str, rank: int, size: int) -> None:
 
 def join_timeout() -> float:
     """Seconds for which a rank waits for the others."""
-    text = os.environ.get(VARIABLE, "")
+    return read_seconds(VARIABLE) or DEFAULT_SECONDS
+
+
+def read_seconds(variable: str) -> float | None:
+    """The number of seconds in an environment variable; None if it is not set."""
+    text = os.environ.get(variable, "")
+    if not text:
+        return None
     try:
-        seconds = float(text) if text else DEFAULT_SECONDS
+        seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < 1e6:
-        raise RequestError(f"{VARIABLE} must be a number of seconds above 0, got {text[:20]!r}")
+        raise RequestError(f"{variable} must be a number of seconds above 0, got {text[:20]!r}")
     return seconds
 
 
 def collective_timeout(backend: str) -> timedelta:
-    """Timeout of a collective: torch's default. It is for ranks that hang; one that has ended is noticed at once."""
+    """Timeout of a collective: torch's default, unless COSMOS_COLLECTIVE_SECONDS sets it.
+
+    It is for ranks that hang; one that has ended is noticed at once. A rank that reads slow data may need more.
+    """
+    if (seconds := read_seconds(COLLECTIVE_VARIABLE)) is not None:
+        return timedelta(seconds=seconds)
     if backend == "nccl":
         from torch.distributed.constants import default_pg_nccl_timeout
 
@@ -166,13 +183,14 @@ def call_with_timeout(seconds: float, act: Callable[[], T]) -> T:
     return answers[0]
 
 
-def wait_for_all_ranks(store: Any, rank: int, size: int, end: float, where: str) -> None:
-    """Wait until all ranks have registered in the store; RequestError if one is missing or differs."""
+def wait_for_all_ranks(store: Any, rank: int, size: int, end: float, where: str, gpu: str = "") -> None:
+    """Wait until all ranks have registered in the store; RequestError if one is missing, differs, or shares a GPU."""
     if store.add(f"times/{rank}", 1) > 1:
         raise RequestError(
             f"rank {rank} came to {where} twice: two processes have RANK={rank}, or two trainings use one MASTER_PORT; "
             "start each rank once, and set another MASTER_PORT for a second training"
         )
+    store.set(f"gpu/{rank}", gpu)
     store.set(f"size/{rank}", str(size))
     store.add("ranks", 1)
     pause = 0.02
@@ -184,7 +202,7 @@ def wait_for_all_ranks(store: Any, rank: int, size: int, end: float, where: str)
         refusal.quiet = True  # another rank prints it
         raise refusal
     problem = (
-        describe_unequal_sizes(store, rank, size)
+        describe_unequal_sizes(store, rank, size) or describe_shared_gpu(store, rank, size)
         if are_all_registered(store, size)
         else describe_missing_ranks(store, size, where)
     )
@@ -208,6 +226,20 @@ def describe_unequal_sizes(store: Any, rank: int, size: int) -> str:
         if other_size != str(size):
             sizes = f"WORLD_SIZE={other_size} and rank {rank} with {size}"
             return f"rank {other} was started with {sizes}: start all ranks alike"
+    return ""
+
+
+def describe_shared_gpu(store: Any, rank: int, size: int) -> str:
+    """Which two ranks have one GPU, which NCCL does not allow; only rank 0 looks."""
+    rank_of_gpu: dict[str, int] = {}
+    for other in range(size if rank == 0 else 0):
+        gpu = store.get(f"gpu/{other}").decode()
+        if gpu and gpu in rank_of_gpu:
+            return (
+                f"ranks {rank_of_gpu[gpu]} and {other} have the same GPU ({gpu}), and each needs its own: let "
+                "LOCAL_RANK number the ranks of a machine (torchrun does), and start no more of them than it has GPUs"
+            )
+        rank_of_gpu[gpu] = other
     return ""
 
 

@@ -28,6 +28,7 @@ from cosmos_core.configs import checked, preset
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.objectives import Objective, Views, build_objective, objective_class
+from cosmos_core.peak_bytes import PeakBytes
 
 FLOAT = 4
 """Bytes of float32."""
@@ -276,19 +277,27 @@ def pooler_flops(work: Workload) -> float:
 
 
 def loss_bytes(work: Workload) -> float:
-    """Bytes that autograd keeps of the loss: proportional to local batch x whole batch."""
+    """Most bytes of the loss at one time, its backward pass included: proportional to local batch x whole batch.
+
+    All activations are still there at that time. What autograd keeps of the loss is only a quarter of it.
+    """
     return loss_costs(work.config)[1] * work.local_batch * work.config.batch_size
 
 
 def loss_costs(config: TrainConfig) -> tuple[float, float]:
-    """Similarities that the objective computes for a pair of samples, and bytes that it keeps for them.
+    """Similarities that the objective computes for a pair of samples, and the most bytes that it needs for them.
 
     Measured by running the objective on random features, so that any objective can be counted. Three batch sizes give
     the quadratic part of its cost by second differences; the objective's own layers are linear in the batch size.
     """
-    runs = [measure_loss(config, batch) for batch in (4, 8, 12)]
-    similarities, kept_bytes = ((c - 2 * b + a) / (2 * 4**2) for a, b, c in zip(*runs, strict=True))
-    return similarities, kept_bytes
+    runs = [measure_loss(config, batch) for batch in LOSS_BATCHES]
+    step = LOSS_BATCHES[1] - LOSS_BATCHES[0]
+    similarities, peak_bytes = ((c - 2 * b + a) / (2 * step**2) for a, b, c in zip(*runs, strict=True))
+    return similarities, peak_bytes
+
+
+LOSS_BATCHES = (32, 64, 96)
+"""Large enough that the similarities, not the features, decide when the most memory is needed."""
 
 
 def build_for_counting(config: TrainConfig) -> Objective:
@@ -298,7 +307,7 @@ def build_for_counting(config: TrainConfig) -> Objective:
 
 
 def measure_loss(config: TrainConfig, batch: int) -> tuple[float, int]:
-    """(similarities, bytes kept by autograd) of the objective's loss on `batch` samples."""
+    """(similarities, most bytes at one time) of the objective's loss and its backward pass on `batch` samples."""
     work = Workload(config, 1)
     objective, width = build_for_counting(config), work.model["embed_dim"]
     generator = torch.Generator().manual_seed(0)
@@ -313,30 +322,13 @@ def measure_loss(config: TrainConfig, batch: int) -> tuple[float, int]:
 
     student = network(sum(n for n, _ in work.image_views), work.captions, objective.cross_attention, True)
     teacher = network(2, min(2, work.captions), False, False) if objective.needs_teacher else None
-    with FlopCounterMode(display=False) as counter, KeptBytes() as kept:
-        objective(student, teacher, batch)
-    return counter.get_total_flops() / (2 * width), kept.total
-
-
-class KeptBytes(torch.autograd.graph.saved_tensors_hooks):
-    """A context that counts the bytes of the tensors that autograd keeps, each storage once."""
-
-    def __init__(self) -> None:
-        self.storages: dict[int, torch.UntypedStorage] = {}
-        super().__init__(self.pack, lambda tensor: tensor)
-
-    def __enter__(self) -> "KeptBytes":  # type: ignore[override]
-        super().__enter__()
-        return self
-
-    def pack(self, tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        self.storages[storage.data_ptr()] = storage
-        return tensor
-
-    @property
-    def total(self) -> int:
-        return sum(storage.nbytes() for storage in self.storages.values())
+    with FlopCounterMode(display=False) as counter:
+        total = objective(student, teacher, batch).total
+    similarities = counter.get_total_flops() / (2 * width)
+    del total
+    with PeakBytes() as counted:
+        objective(student, teacher, batch).total.backward()
+    return similarities, counted.peak
 
 
 def steps_of(config: TrainConfig, samples: int) -> tuple[int, int]:

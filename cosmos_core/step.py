@@ -2,16 +2,18 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from cosmos_core.accumulate import TEMPERATURES, backward_in_parts, require_part_size, split_batch
+from cosmos_core.accumulate import TEMPERATURES, BatchPart, backward_in_parts, require_part_size, split_batch
+from cosmos_core.attention_kernels import without_cudnn_attention
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch
+from cosmos_core.devices import describe_device, has_bf16
 from cosmos_core.ema import update_ema
 from cosmos_core.errors import RequestError
 from cosmos_core.loss import Losses
@@ -21,6 +23,7 @@ from cosmos_core.objectives import Objective
 from cosmos_core.prepare import initial_objective
 from cosmos_core.printable import printable
 from cosmos_core.schedule import cosine_momentum, lr_schedule
+from cosmos_core.true_float32 import true_float32
 from cosmos_core.world import World
 
 MAX_LOG_SCALE = math.log(100)
@@ -205,9 +208,14 @@ class Stepper:
         """
         images = [view.to(self.device, non_blocking=True) for view in batch.images]
         parts = split_batch(images, batch.texts.to(self.device, non_blocking=True), self.run.config.accumulate)
+        with self.kernels():
+            return self.backward_of_parts(parts, len(batch.texts))
+
+    def backward_of_parts(self, parts: Sequence[BatchPart], size: int) -> Losses:
+        """As `backward`, of a batch of `size` samples that is on the device."""
         if len(parts) > 1:
             losses, student = backward_in_parts(self.networks, self.objective, parts, self.autocast, self.scaler.scale)
-            self.keep_first_views(student, len(batch.texts))
+            self.keep_first_views(student, size)
             return losses
         inputs = (parts[0].images, parts[0].texts, parts[0].size)
         with self.autocast():
@@ -215,7 +223,7 @@ class Stepper:
             student = self.networks.student(*inputs)
             losses = self.objective(student, targets, parts[0].size)
         self.scaler.scale(losses.total).backward()
-        self.keep_first_views(student, len(batch.texts))
+        self.keep_first_views(student, size)
         return losses
 
     def keep_first_views(self, student: Features, size: int) -> None:
@@ -225,6 +233,12 @@ class Stepper:
     def autocast(self) -> AbstractContextManager:
         """The context of mixed precision; none in float32."""
         return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
+
+    @contextmanager
+    def kernels(self) -> Iterator[None]:
+        """The context of a step: no cuDNN attention; in float32 also no TF32, which torch allows on GPUs."""
+        with without_cudnn_attention(), true_float32() if self.dtype is None else nullcontext():
+            yield
 
     def step_metrics(self, losses: Losses, norm: Tensor) -> dict[str, float]:
         """The numbers of a step, copied from the device in one transfer: each transfer waits for all kernels."""
@@ -270,8 +284,9 @@ def amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     if device.type != "cuda" or precision == "fp32":
         return None
     if precision == "auto":
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if has_bf16 else torch.float16
+        return torch.bfloat16 if has_bf16(device) else torch.float16
+    if precision == "amp_bf16" and not has_bf16(device):
+        raise RequestError(f"{describe_device(device)} does not compute in bfloat16; set precision=auto, amp or fp32")
     return torch.bfloat16 if precision == "amp_bf16" else torch.float16
 
 

@@ -15,6 +15,7 @@ from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
 from cosmos_core.data.sources import describe_lone_end_blocks
 from cosmos_core.errors import RequestError
 from cosmos_core.logs import Logs, SpeedMeter, brief, read_metrics
+from cosmos_core.memory_errors import report_out_of_memory
 from cosmos_core.model import COSMOS
 from cosmos_core.networks import build_optimizer
 from cosmos_core.prepare import check_sizes, device_of, initial_model, initial_objective, run_length
@@ -26,7 +27,9 @@ from cosmos_core.snapshot_checks import LAST
 from cosmos_core.snapshots import Snapshots
 from cosmos_core.step import Run, Stepper
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_core.world import World, is_lost_rank_error, join_world, leave_world
+from cosmos_core.world import World, is_lost_rank_error, is_nccl_error, join_world, leave_world
+
+MEMORY_ADVICE = "lower batch_size, raise accumulate, or set grad_checkpointing=true"
 
 __all__ = ["Callback", "Run", "Stepper", "TrainResult", "initial_model", "run_length", "train"]
 
@@ -106,6 +109,11 @@ def train(
         leave_world(world)
         raise
     except RuntimeError as error:
+        if world.size > 1 and is_nccl_error(error):
+            raise RequestError(
+                f"NCCL failed on rank {world.rank} ({one_line(error, 300)}); NCCL_DEBUG=INFO tells more; the same "
+                "command resumes from the newest checkpoint"
+            ) from error
         if world.size == 1 or not is_lost_rank_error(error):
             raise
         raise RequestError(
@@ -134,9 +142,10 @@ def pretrain(
     config = config.resolved()  # settings that contradict each other are refused before anything is built
     agree_on_settings(config, world)
     device = device_of(config.device, world)
-    student = initial_model(config.model, config.seed).to(device).train()
-    teacher = copy.deepcopy(student).requires_grad_(False)
-    objective = initial_objective(config, world).to(device)
+    with report_out_of_memory(f"building the model on {device}; free memory there, or take a smaller model"):
+        student = initial_model(config.model, config.seed).to(device).train()
+        teacher = copy.deepcopy(student).requires_grad_(False)
+        objective = initial_objective(config, world).to(device)
     optimizer = build_optimizer(config, student, objective)
     loader = view_loader(config, student, data, world)
     steps = run_length(config, loader.samples_per_epoch)
@@ -190,7 +199,8 @@ def train_steps(
                 except StoppedWaiting:
                     stop_signal, stopped_waiting = signals.received, True
                     break
-                run.metrics = stepper(batch)
+                with report_out_of_memory(f"in step {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"):
+                    run.metrics = stepper(batch)
                 run.step += 1
                 run.epoch = batch.epoch + batch.ends_epoch
                 run.record_skipped(batch.broken)

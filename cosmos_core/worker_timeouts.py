@@ -69,7 +69,8 @@ def idle_workers_error(seconds: float) -> RequestError:
     room = f" ({FOLDER} has {in_mib(shared_memory[0])} MiB free of {in_mib(shared_memory[1])})" if shared_memory else ""
     return RequestError(
         f"the workers have given nothing and done nothing for {seconds:.0f} seconds: they are stopped, or wait for a "
-        f"disk that does not answer, or for shared memory{room}; set fewer workers, or none"
+        f"disk that does not answer, or for shared memory{room}; set fewer workers, or none, or enlarge "
+        "/dev/shm (in a container: --shm-size)"
     )
 
 

@@ -1,5 +1,6 @@
 """The ranks that train together, started by torchrun; or a single process."""
 
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def join_world(device: str = "auto") -> World:
             )
         torch.cuda.set_device(local_rank)
     if not dist.is_initialized():
-        join_group("nccl" if on_gpu else "gloo", rank, size)
+        join_group("nccl" if on_gpu else "gloo", rank, size, identify_gpu(local_rank) if on_gpu else "")
     return World(rank, size, local_rank)
 
 
@@ -107,9 +108,37 @@ def leave_world(world: World) -> None:
             dist.destroy_process_group()
 
 
+def identify_gpu(index: int) -> str:
+    """A text that identifies a GPU among those of all machines."""
+    properties = torch.cuda.get_device_properties(index)
+    return f"{socket.gethostname()}, {getattr(properties, 'uuid', None) or f'cuda:{index}'}"
+
+
+LOST_RANK_WORDS = (
+    "closed by peer", "closed by remote peer", "Connection reset", "Broken pipe", "Socket Timeout", "recvValue failed",
+    "ncclRemoteError", "remote process exit", "communicator was aborted", "collective operation timeout",
+)  # fmt: skip
+NCCL_WORDS = ("NCCL", "nccl")
+
+
 def is_lost_rank_error(error: BaseException) -> bool:
-    """Whether a collective failed because another rank has ended."""
-    words = ("closed by peer", "Connection reset", "Broken pipe", "NCCL", "Socket Timeout", "recvValue failed")
-    return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    """Whether a collective failed because another rank has ended, or hangs.
+
+    NCCL raises the same type for its other errors, such as two ranks on one GPU or a failed CUDA call: their cause is
+    here, so their own message must be kept.
+    """
+    if not isinstance(error, RuntimeError):
+        return False
+    text = str(error)
+    if any(words in text for words in LOST_RANK_WORDS):
+        return True
+    return isinstance(error, dist.DistError) and not any(word in text for word in NCCL_WORDS)
+
+
+def is_nccl_error(error: BaseException) -> bool:
+    """Whether NCCL failed for a reason of its own, which its message tells."""
+    return (
+        isinstance(error, RuntimeError)
+        and any(word in str(error) for word in NCCL_WORDS)
+        and not is_lost_rank_error(error)
     )

@@ -30,6 +30,7 @@ def list_(cache: CacheFolder = DEFAULT) -> None:
 
     from cosmos_eval.cache.contents import find_cache_folder, list_cached_models
     from cosmos_eval.cli.list_ import show
+    from cosmos_eval.datasets.fetch.plan_text import size_text
 
     store = find_cache_folder(cache)
     rows, total = [], 0
@@ -44,12 +45,12 @@ def list_(cache: CacheFolder = DEFAULT) -> None:
                 f"{cached.info['precision']} {cached.info['device']}",
                 f"{cached.count_features('images'):,}",
                 f"{cached.count_features('texts'):,}",
-                megabytes(size),
+                size_text(size),
                 datetime.fromtimestamp(used).strftime("%Y-%m-%d %H:%M") if used else "-",
             )
         )
     show(("id", "model", "digest", "precision", "images", "texts", "size", "last used"), rows)
-    print_line(f"{megabytes(total)} in {store}")
+    print_line(f"{size_text(total)} in {store}")
 
 
 @app.command(epilog="Example: cosmos-eval cache verify --cache runs/eval")
@@ -82,6 +83,7 @@ def clear(models: Models = None, cache: CacheFolder = DEFAULT) -> None:
     """Remove cached features; results stay, and a later run computes what it needs again."""
     from cosmos_eval.cache.contents import find_cache_folder, remove_cached_models
     from cosmos_eval.cache.shard_items import remove_shard_items
+    from cosmos_eval.datasets.fetch.plan_text import size_text
 
     store = find_cache_folder(cache)
     spaces = _chosen_or_all(store, models)
@@ -89,7 +91,7 @@ def clear(models: Models = None, cache: CacheFolder = DEFAULT) -> None:
     freed = remove_cached_models(spaces)
     if not models:
         freed += remove_shard_items(store)
-    print_line(f"{megabytes(freed)} of {len(spaces)} {noun} removed from {store}")
+    print_line(f"{size_text(freed)} of {len(spaces)} {noun} removed from {store}")
 
 
 @app.command(epilog="Example: cosmos-eval cache export cosmos:runs/exp1/last.pt --out vectors --cache runs/eval")
@@ -118,10 +120,6 @@ def export(
         raise RequestError(f"{model!r} matches {len(spaces)} models in {store}: {several}; give one of the ids")
     images, texts = export_features(spaces[0], out, tuple(benchmark or ()))
     print_line(f"{images:,} images and {texts:,} texts written to {out}; use it as embeddings:{out}")
-
-
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
 
 
 def _chosen_or_all(store: Path, models: list[str] | None) -> list:

@@ -158,6 +158,9 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         if is_dead_worker_error(error):  # raised by torch wherever the main process happens to be
             say(str(dead_worker_error(error, "--workers")))
             return BAD_REQUEST
+        if memory_line := lack_of_memory(error):
+            say(memory_line)
+            return BAD_REQUEST
         if hasattr(error, "format_message"):  # a usage error of the parser
             say(f"{error.format_message().rstrip('.')}; see 'cosmos-eval --help'")
             return BAD_REQUEST
@@ -196,6 +199,18 @@ def say_os_error(error: OSError) -> int:
     location = f" {error.filename}" if error.filename else ""
     say(f"{error.strerror}:{location or ' while writing'}; {advice}")
     return BAD_REQUEST
+
+
+def lack_of_memory(error: Exception) -> str:
+    """The line for an error that means a lack of memory, wherever it was raised; empty for another error."""
+    if not isinstance(error, RuntimeError | MemoryError):
+        return ""  # before torch is imported
+    from cosmos_core.memory_errors import is_out_of_memory
+    from cosmos_core.printable import one_line
+
+    if not is_out_of_memory(error):
+        return ""
+    return f"out of memory ({one_line(str(error), 160)}); free memory, lower the batch size, or give another device"
 
 
 def say_bug(error: Exception) -> int:

@@ -88,6 +88,17 @@ BUILT_IN: dict[str, Any] = {
             "only_class_folders": "only classes that have a folder are candidates, as in ImageNet-A, -R and -O",
         },
     ),
+    "objectnet": ReaderInfo(
+        "cosmos_eval.datasets.objectnet:read_objectnet",
+        kinds=("classification",),
+        required={"path": PATH},
+        optional={"border": NUMBER, **EXIF},
+        summary="ObjectNet's unpacked archive: the 113 classes that ImageNet has, too",
+        about={
+            "path": "folder with images and mappings, such as objectnet-1.0",
+            "border": "pixels that are cut off each side (0); the red border is one pixel wide",
+        },
+    ),
     "jsonl": ReaderInfo(
         "cosmos_eval.datasets.jsonl:read_jsonl",
         kinds=("retrieval", "classification", "multilabel", "perception", "multiple-choice"),

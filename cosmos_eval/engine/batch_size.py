@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.progress import Reporter
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_eval.engine.layer_progress import LayerProgress
 from cosmos_eval.engine.text_batches import TEXTS_PER_IMAGE
-from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.progress import Reporter
 
 UNITS = {"images": 1, "texts": TEXTS_PER_IMAGE, "windows": 1, "pairs": 1}

@@ -61,7 +61,7 @@ def measure_decoder_differences(
         # (B, L, D): the L unit vectors of an image, joined, have length sqrt(L); make that 1 again.
         features = features.flatten(1) / features.shape[1:-1].numel() ** 0.5
         with plain_float32():
-            similarities.append((features @ features.T).double())
+            similarities.append((features @ features.T).cpu().double())  # MPS has no float64
     result["similarity_max"] = float(f"{float((similarities[0] - similarities[1]).abs().max()):.4g}")
     return result
 

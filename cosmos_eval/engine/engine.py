@@ -3,6 +3,7 @@
 See `cosmos_eval.engine` for the path of an image through it.
 """
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.memory_errors import report_out_of_memory
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.cache.cached_features import CachedFeatures, EncodedBatches
 from cosmos_eval.cache.feature_cache import FeatureCache, ModelCache, model_cache_info
@@ -37,7 +39,6 @@ from cosmos_eval.engine.unit_features import (
     find_distinct,
     image_name,
     normalise_features,
-    report_out_of_memory,
     require_items,
     text_name,
 )
@@ -128,7 +129,7 @@ class Engine:
         self.reporter = reporter or Silent()
         self.workers = Workers.for_this_process(workers, self.reporter, self.device.type)
         self.batch_size = checked_batch_size if isinstance(checked_batch_size, int) else self._auto_batch_size()
-        self.ranks = ranks or RankGroup(local_state=self)
+        self.ranks = ranks or RankGroup(local_state=weakref.proxy(self))
         # Not on devices that compute asynchronously: a hook would run before its layer is computed. Not with
         # torch.compile: new hooks would compile the tower again.
         self.layer_progress = LayerProgress(
@@ -187,7 +188,8 @@ class Engine:
     @cached_property
     def tower(self) -> ImageTower:
         """The image tower of the model."""
-        return ImageTower(self.model, self.compiled, lambda: self.batch_splitter.sizes["images"])
+        engine = weakref.proxy(self)  # a cycle would keep the network alive after the engine
+        return ImageTower(self.model, self.compiled, lambda: engine.batch_splitter.sizes["images"])
 
     def _read_resized(self, folder: Path) -> ResizedImages:
         if self.decoder.name != PIL:

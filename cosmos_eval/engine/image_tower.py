@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_eval.datasets.decoders import PIL, Decoder
-from cosmos_eval.models.base import format_error, is_out_of_memory
+from cosmos_eval.models.base import format_error
 from cosmos_eval.profiling import current_profile, phase
 
 MAX_REPEATS = 5
@@ -117,6 +119,8 @@ def decoder_for(name: str, preprocess: Any) -> Decoder:
 def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def _pad_batch(x: Tensor, size: int) -> Tensor:
@@ -129,13 +133,32 @@ def _pad_batch(x: Tensor, size: int) -> Tensor:
     return torch.cat([x, padding])
 
 
+def _refuse_recompile_limit() -> AbstractContextManager[object]:
+    """Within it, reaching torch's limit of compilations raises; by default torch goes on without compiling."""
+    import torch._dynamo
+
+    config: Any = torch._dynamo.config
+    for name in ("fail_on_recompile_limit_hit", "fail_on_cache_limit_hit"):  # the second in older torch
+        if hasattr(config, name):
+            patched: AbstractContextManager[object] = config.patch(**{name: True})
+            return patched
+    return nullcontext()
+
+
 def _compile_encoder(model: Any) -> Callable[[Tensor], Tensor]:
+    """Return the compiled `encode_image` of a model.
+
+    torch counts compilations of one function over all models of a class, and from the ninth on it would silently not
+    compile. So the count begins anew with each model, and reaching the limit is an error: results say `+compile`.
+    """
+    torch.compiler.reset()
     compiled = torch.compile(model.encode_image, dynamic=False)
 
     def encode(x: Tensor) -> Tensor:
         # torch.compile compiles on the first call, so its errors come from there.
         try:
-            return compiled(x)
+            with _refuse_recompile_limit():
+                return compiled(x)
         except Exception as error:
             if is_out_of_memory(error) or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import torch
 
-from cosmos_core.devices import require_device
+from cosmos_core.attention_kernels import without_cudnn_attention
+from cosmos_core.devices import choose_device, describe_device, has_bf16, require_device
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from cosmos_eval.datasets.decoders import PIL
@@ -20,13 +21,14 @@ _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """Return a device that can compute; `auto` is the first CUDA device if there is one, else the CPU.
+    """Return a device that can compute; `auto` is the first CUDA device if it computes, else Apple's GPU, else the CPU.
 
     Raises:
         RequestError: not the name of a device, or this machine lacks it or cannot compute on it (`meta`, for example).
     """
     if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        chosen, _ = choose_device(mps=True)
+        return torch.device("cuda") if chosen.type == "cuda" else chosen
     return require_device(device)
 
 
@@ -37,10 +39,11 @@ def device_of_rank(device: str | torch.device, world: World) -> torch.device:
     number of its local rank.
 
     Raises:
-        RequestError: as `resolve_device`, or this machine has more ranks than GPUs.
+        RequestError: as `resolve_device`, or this machine has more ranks than GPUs. Of several ranks none falls back to
+            the CPU alone.
     """
     if world.size == 1 or str(device) not in ("auto", "cuda") or not torch.cuda.is_available():
-        return resolve_device(device)
+        return torch.device("cpu") if world.size > 1 and str(device) == "auto" else resolve_device(device)
     if world.local_rank >= torch.cuda.device_count():
         raise RequestError(
             f"rank {world.rank} needs GPU {world.local_rank}, but its machine has {torch.cuda.device_count()} GPUs: "
@@ -51,16 +54,40 @@ def device_of_rank(device: str | torch.device, world: World) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:
-    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 autocast on CUDA and fp32 elsewhere.
+    """Return `fp32`, `bf16` or `fp16`.
+
+    `auto` is autocast on CUDA, to bf16 on cards that compute in it and to fp16 on others, and fp32 elsewhere.
 
     Raises:
-        RequestError: an unknown precision.
+        RequestError: an unknown precision, or bf16 on a card that does not compute in it.
     """
+    device = torch.device(device)
     if precision == "auto":
-        return "bf16" if torch.device(device).type == "cuda" else "fp32"
+        if device.type != "cuda":
+            return "fp32"
+        return "bf16" if has_bf16(device) else "fp16"
     if precision not in PRECISIONS:
         raise RequestError(f"unknown precision {precision!r}; give auto, {', '.join(PRECISIONS)}")
+    if precision == "bf16" and not has_bf16(device):
+        raise RequestError(f"{describe_device(device)} does not compute in bf16; give --precision fp16, fp32 or auto")
     return precision
+
+
+def describe_choice(requested: str, device: torch.device | str, precision: str) -> str:
+    """Return the line that says where a run computes; empty if it is the CPU and no GPU seems to be there.
+
+    Args:
+        requested: the device that was asked for.
+        device: the one that was chosen.
+        precision: as in `resolve_precision`.
+    """
+    device = torch.device(device)
+    chosen = f"computing on {describe_device(device)} in {resolve_precision(precision, device)}"
+    if str(requested) == "auto" and device.type != "cuda":
+        _, reason = choose_device()
+        if reason:
+            return f"{chosen}, since the GPU cannot be used: {reason}"
+    return chosen if device.type != "cpu" else ""
 
 
 def full_precision(precision: str, compiled: bool = False, decoder: str = PIL) -> str:
@@ -75,15 +102,10 @@ def tower_precision(precision: str, device: torch.device) -> Iterator[None]:
     No gradients are recorded. The part of `precision` from a "+" on is ignored.
     """
     precision = precision.partition("+")[0]
-    with torch.inference_mode():
+    with torch.inference_mode(), without_cudnn_attention():
         if precision == "fp32":
-            allow_tf32_before = torch.backends.cudnn.allow_tf32
-            torch.backends.cudnn.allow_tf32 = False
-            try:
-                with plain_float32():
-                    yield
-            finally:
-                torch.backends.cudnn.allow_tf32 = allow_tf32_before
+            with plain_float32():
+                yield
         else:
             with torch.autocast(device.type, dtype=_AUTOCAST_TYPES[precision]):
                 yield

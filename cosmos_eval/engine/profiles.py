@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from cosmos_core.files import atomic_write_text
+from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_eval.engine.engine import Engine
 from cosmos_eval.engine.precision import tower_precision
-from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.profiling import Profile
 
 PROFILE = "profile.json"

@@ -1,7 +1,6 @@
 """Features of unit length, equal inputs that share their features, and the names of inputs in error messages."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,18 +9,6 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.metrics.similarity import plain_float32
-from cosmos_eval.models.base import is_out_of_memory
-
-
-@contextmanager
-def report_out_of_memory(activity: str) -> Iterator[None]:
-    """Turn an out-of-memory error inside into a RequestError of one line: "out of memory `activity`"."""
-    try:
-        yield
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise RequestError(f"out of memory {activity}") from error
-        raise
 
 
 def normalise_features(features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cosmos_core.true_float32 import true_float32
+
 BLOCK_BYTES = 64 * 2**20
 """Memory that a block of scores takes by default; one row of scores is always allowed."""
 
@@ -22,17 +24,12 @@ COLLAPSED = 1e-5
 
 @contextmanager
 def plain_float32() -> Iterator[None]:
-    """Compute matrix products inside in true float32: no TF32, no bfloat16 kernels, no autocast.
+    """Compute inside in true float32: no TF32, no bfloat16 kernels, no autocast.
 
     Scores in half precision have 8 to 11 significant bits, so candidates of different scores would tie.
     """
-    precision_before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision_before)
+    with true_float32(), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+        yield
 
 
 def check_features(features: Tensor, what: str) -> None:

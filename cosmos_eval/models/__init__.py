@@ -23,8 +23,12 @@ def load_model(spec: "str | ModelSpec", device: "str | torch.device" = "cpu") ->
         spec: a model spec, as text or parsed; `list_models` shows the forms.
 
     Raises:
-        RequestError: one line that says what is wrong with the spec, the files or the weights.
+        RequestError: one line that says what is wrong with the spec, the files or the weights, or that memory lacks.
     """
     parsed = parse_spec(spec) if isinstance(spec, str) else spec
-    model: Model = resolve(model_kind(parsed.kind).load)(parsed, device)
+    from cosmos_core.memory_errors import report_out_of_memory
+
+    load = resolve(model_kind(parsed.kind).load)
+    with report_out_of_memory(f"loading {parsed.text} on {device}; free memory there, or give another --device"):
+        model: Model = load(parsed, device)
     return model

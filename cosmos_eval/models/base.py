@@ -392,20 +392,6 @@ def format_error(error: BaseException, max_length: int = 300) -> str:
     return printable.one_line(f"{type(error).__name__}: {error}", max_length)
 
 
-_OUT_OF_MEMORY_MESSAGES = (
-    "DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
-    "DEVICE_ALLOCATION_FAILED",  # cuDNN 9
-)  # fmt: skip
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that there is not enough memory, on the device or in the machine."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # torch's CPU allocator and CUDA's libraries raise a plain RuntimeError; only its message tells.
-    return isinstance(error, RuntimeError) and any(part in str(error) for part in _OUT_OF_MEMORY_MESSAGES)
-
-
 def require_json_values(values: Any, owner: str) -> dict[str, Any]:
     """Return a model's description of itself as plain JSON values, as a result stores it.
 

@@ -23,6 +23,7 @@ from cosmos_core.layouts import NetworkName
 from cosmos_core.model import COSMOS
 from cosmos_core.released import RELEASED
 from cosmos_core.snapshot_checks import require_newest_last
+from cosmos_core.suggestions import close
 from cosmos_core.text_tower import CausalText
 from cosmos_core.token_words import words_of
 from cosmos_core.tokenizer import build_tokenizer
@@ -214,6 +215,8 @@ def check_cosmos(spec: ModelSpec, fetch: bool = False) -> str:
             return NOT_FETCHED
         with quiet_hub() if cached is None else nullcontext():
             path = cached or released.fetch(spec.name)
+    elif not path.exists() and (suggestion := close(spec.name, (*RELEASED, "toybox"))):
+        raise RequestError(f"{spec.text}: there is no checkpoint file and no checkpoint of this name{suggestion}")
     check_checkpoint(path, selected_network(spec))
     return ""
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_eval.models.base import (
     ShortRepr,
     as_features,
@@ -21,7 +22,6 @@ from cosmos_eval.models.base import (
     has_method,
     has_patches,
     has_similarity,
-    is_out_of_memory,
     is_pair_scorer,
     list_attentions,
     no_patches_error,

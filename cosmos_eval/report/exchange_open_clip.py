@@ -33,7 +33,7 @@ TOP1 = {
     "ImageNet-R": ("imagenet-r-wds",),
     "KITTI Vehicle Distance": ("kitti-distance-vtab",),
     "MNIST": ("mnist-wds",),
-    "ObjectNet": ("objectnet-wds",),
+    "ObjectNet": ("objectnet-wds", "objectnet"),
     "Pascal VOC 2007": ("voc2007-wds",),
     "PatchCamelyon": ("pcam-vtab",),
     "Rendered SST2": ("renderedsst2-wds",),

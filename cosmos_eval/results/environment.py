@@ -16,6 +16,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     import torch
 
     import cosmos_eval
+    from cosmos_core.attention_kernels import attention_kernels
 
     versions = {"cosmos-eval": cosmos_eval.__version__}
     for name in PACKAGES:
@@ -27,6 +28,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     if device.startswith("cuda") and torch.cuda.is_available():
         hardware["gpu"] = torch.cuda.get_device_name(torch.device(device))
         hardware["cuda"] = torch.version.cuda
+        hardware["attention"] = attention_kernels()
     return {
         "python": platform.python_version(),
         "system": platform.system(),

@@ -11,19 +11,20 @@ from typing import Any
 
 from cosmos_core.errors import RequestError, is_dead_worker_error
 from cosmos_core.files import remove_leftovers
+from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_core.run_lock import one_writer
 from cosmos_eval import datasets, tasks
 from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.fetch.manifest import fetched_parts
 from cosmos_eval.datasets.stream.plan import StreamPlan
-from cosmos_eval.engine import Engine, resolve_precision
+from cosmos_eval.engine import Engine
 from cosmos_eval.engine.decoding_advice import decoding_note
-from cosmos_eval.engine.precision import device_of_rank
+from cosmos_eval.engine.precision import describe_choice, device_of_rank
 from cosmos_eval.engine.profiles import begin_profile, end_profile
 from cosmos_eval.engine.rank_group import RankGroup
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, is_out_of_memory
+from cosmos_eval.models.base import Model
 from cosmos_eval.models.spec import model_kind, parse_spec
 from cosmos_eval.profiling import Profile, phase, profile_benchmark, record_encoded, use_profile
 from cosmos_eval.progress import Reporter, Silent, use_benchmark_name
@@ -64,8 +65,10 @@ class Session:
 
     def __post_init__(self) -> None:
         self.device = str(device_of_rank(self.options.device, self.ranks.world))
-        # Raises for an unknown precision, before any data is read; the value for `auto` is chosen for each model.
-        resolve_precision(self.options.precision, self.device)
+        # Raises for a precision that cannot be used, before any data is read.
+        note = describe_choice(self.options.device, self.device, self.options.precision)
+        if note and self.ranks.is_main:
+            self.reporter.note(note)
 
     def evaluate_model(
         self,

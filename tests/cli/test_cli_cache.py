@@ -47,7 +47,7 @@ def test_a_run_keeps_its_embeddings_and_the_list_shows_them(root, tmp_path, said
     assert f"Features for later runs: {size_text(size)} in {out / '.embeddings'} " in capsys.readouterr().err
     code, text = said("list", "--cache", str(out))
     assert code == 0
-    assert text.splitlines()[-1] == f"{size / 1e6:,.1f} MB in {out / '.embeddings'}"
+    assert text.splitlines()[-1] == f"{size_text(size)} in {out / '.embeddings'}"
     rows = {line.split("\t")[1]: line.split("\t") for line in text.splitlines() if "\t" in line}
     assert rows[COLOURS][3:6] == ["fp32 cpu", "12", "15"]
     assert rows[CONSTANT][4:6] == ["12", "15"]

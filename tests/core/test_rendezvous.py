@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from torch import distributed as dist
@@ -11,8 +11,8 @@ from torch import distributed as dist
 from cosmos_core import rendezvous
 from cosmos_core.errors import RequestError
 from cosmos_core.rank_environment import RankEnvironment, rank_environment
-from cosmos_core.rendezvous import join_group, open_store, wait_for_all_ranks, wait_for_rank_0
-from cosmos_core.world import World, join_world
+from cosmos_core.rendezvous import collective_timeout, join_group, open_store, wait_for_all_ranks, wait_for_rank_0
+from cosmos_core.world import World, is_lost_rank_error, is_nccl_error, join_world
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "COSMOS_JOIN_SECONDS")
 
@@ -109,13 +109,14 @@ def test_an_absent_rank_0_is_missing(listener, monkeypatch):
     assert "within 0.3 s" in line
 
 
-def met(*ranks: tuple[int, int], seconds: float = 20.0) -> dict[int, str]:
+def met(*ranks: tuple[int, int], seconds: float = 20.0, gpus: Sequence[str] = ()) -> dict[int, str]:
     """What (rank, size) each says that come to one store at once."""
     store, said = dist.HashStore(), {}
 
     def come(place: int, rank: int, size: int) -> None:
         try:
-            wait_for_all_ranks(store, rank, size, time.monotonic() + seconds, "host:29500")
+            gpu = gpus[place] if gpus else ""
+            wait_for_all_ranks(store, rank, size, time.monotonic() + seconds, "host:29500", gpu)
             said[place] = ""
         except RequestError as error:
             said[place] = str(error)
@@ -130,6 +131,47 @@ def met(*ranks: tuple[int, int], seconds: float = 20.0) -> dict[int, str]:
 
 def test_ranks_that_all_come_begin():
     assert met((0, 3), (1, 3), (2, 3)) == {0: "", 1: "", 2: ""}
+
+
+def test_two_ranks_on_one_gpu_are_told_before_nccl_starts():
+    ranks = (0, 3), (1, 3), (2, 3)
+    assert set(met(*ranks, gpus=["a, 1", "a, 2", "b, 1"]).values()) == {""}
+    said = met(*ranks, gpus=["a, 1", "a, 2", "a, 1"])
+    assert said[0].startswith("ranks 0 and 2 have the same GPU (a, 1), and each needs its own: let LOCAL_RANK number")
+
+
+def test_the_time_for_a_collective_can_be_set(monkeypatch):
+    default = collective_timeout("gloo")
+    monkeypatch.setenv("COSMOS_COLLECTIVE_SECONDS", "7200")
+    assert collective_timeout("gloo").total_seconds() == collective_timeout("nccl").total_seconds() == 7200
+    monkeypatch.setenv("COSMOS_COLLECTIVE_SECONDS", "soon")
+    assert refused(lambda: collective_timeout("gloo")) == (
+        "COSMOS_COLLECTIVE_SECONDS must be a number of seconds above 0, got 'soon'"
+    )
+    monkeypatch.delenv("COSMOS_COLLECTIVE_SECONDS")
+    assert collective_timeout("gloo") == default
+
+
+@pytest.mark.parametrize(
+    ("text", "lost", "nccl"),
+    [
+        ("Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1000, NCCL error", False, True),
+        ("NCCL error: unhandled cuda error, ncclUnhandledCudaError: Call to CUDA function failed", False, True),
+        (
+            "NCCL error: ncclRemoteError: A call failed, possibly a remote process exiting early",
+            True,
+            False,
+        ),
+        ("NCCL communicator was aborted on rank 1", True, False),
+        ("[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7)", True, False),
+        ("[../gloo/transport/tcp/pair.cc] Connection closed by peer [127.0.0.1]:29500", True, False),
+        ("Expected all tensors to be on the same device", False, False),
+    ],
+)
+def test_an_error_of_nccl_keeps_its_cause_unless_a_rank_is_gone(text: str, lost: bool, nccl: bool):
+    for error in (RuntimeError(text), dist.DistBackendError(text)):
+        if lost or nccl or type(error) is RuntimeError:
+            assert (is_lost_rank_error(error), is_nccl_error(error)) == (lost, nccl)
 
 
 def test_those_that_came_say_who_is_missing():

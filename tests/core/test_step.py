@@ -237,7 +237,7 @@ def test_recomputed_activations_give_the_same_gradients_with_parts_too():
         ("auto", True, torch.bfloat16),
         ("auto", False, torch.float16),
         ("amp", True, torch.float16),
-        ("amp_bf16", False, torch.bfloat16),
+        ("amp_bf16", True, torch.bfloat16),
         ("fp32", True, None),
     ],
 )
@@ -247,6 +247,13 @@ def test_the_card_decides_what_auto_is_and_a_cpu_always_has_float32(
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bfloat16)
     assert amp_dtype(precision, torch.device("cuda")) is expected
     assert amp_dtype(precision, torch.device("cpu")) is None
+
+
+def test_bfloat16_is_refused_on_a_card_that_emulates_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    with pytest.raises(RequestError, match=r"cuda:0 \(Tesla T4\) does not compute in bfloat16; set precision=auto"):
+        amp_dtype("amp_bf16", torch.device("cuda:0"))
 
 
 def test_what_wraps_the_networks_leaves_no_trace_in_their_names():

@@ -13,7 +13,6 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
-from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.models.trimmed_text import TextBatch
 from cosmos_eval.progress import Silent
 from cosmos_eval.run.evaluate import evaluate
@@ -171,22 +170,6 @@ def test_trimmed_texts_can_be_sliced():
     assert len(part) == 2
     assert torch.equal(part.ids, batch.ids[1:3])
     assert part.lengths.tolist() == [3, 2]
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be ..."), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"), False),
-        (RuntimeError("CUDA error: device-side assert triggered"), False),
-        (ValueError("out of memory"), False),
-    ],
-)
-def test_which_errors_are_out_of_memory(error, expected):
-    assert is_out_of_memory(error) is expected
 
 
 def test_the_tensors_of_a_failed_pass_are_freed_before_the_next_one():

@@ -231,9 +231,19 @@ def test_progress_ends_at_the_number_of_distinct_inputs():
     assert reporter.done == reporter.total
 
 
-def test_auto_is_float32_on_the_cpu_and_bfloat16_on_cuda():
+@pytest.fixture
+def card_with_bf16(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+
+
+def test_auto_is_float32_on_the_cpu_and_bfloat16_on_cards_that_compute_in_it(card_with_bf16, monkeypatch):
     assert resolve_precision("auto", "cpu") == Engine(RandomModel()).precision == "fp32"
     assert resolve_precision("auto", "cuda") == "bf16"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    assert resolve_precision("auto", "cuda") == "fp16"
+    with pytest.raises(RequestError, match=r"cuda:0 \(Tesla T4\) does not compute in bf16; give --precision fp16"):
+        resolve_precision("bf16", "cuda:0")
     assert resolve_precision("fp16", "cpu") == "fp16"
     with pytest.raises(RequestError, match="unknown precision 'double'; give auto, fp32, bf16, fp16"):
         resolve_precision("double", "cpu")
@@ -258,6 +268,7 @@ def test_a_device_that_cannot_compute_here_is_refused_in_one_line(device):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.usefixtures("card_with_bf16")
 def test_auto_precision_depends_on_the_device_of_the_model_and_precomputed_features_are_float32():
     class OnCuda(RandomModel):
         def __init__(self):

@@ -1,6 +1,9 @@
 """The image tower: preprocessing in two halves, memory formats, compiling, batch sizes."""
 
+import gc
 import pickle
+import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from cosmos_eval.engine import Engine
 from cosmos_eval.engine.batch_size import LARGEST_TRIAL, SMALLEST_TRIAL, check_batch_size, find_largest_size
 from cosmos_eval.engine.image_tower import ImageTower, _pad_batch, decoder_for
 from cosmos_eval.engine.precision import full_precision
+from cosmos_eval.models import load_model
 from cosmos_eval.models.preprocess import ImagePreprocess
 from tests.closeness import assert_close
 from tests.engine.test_batch_splitter import Notes, Small, make_images
@@ -229,3 +233,45 @@ def test_auto_on_cuda_is_the_same_each_time():
 
     sizes = {Engine(OnCuda(), batch_size="auto", precision="fp32").batch_size for _ in range(2)}
     assert sizes == {LARGEST_TRIAL}
+
+
+def test_networks_are_freed_with_their_engine_without_the_garbage_collector():
+    networks = []
+    gc.disable()
+    try:
+        for _ in range(2):
+            model = load_model("cosmos:toybox")
+            networks.append(weakref.ref(model.core))
+            engine = Engine(model, batch_size=4)
+            engine.image_features(make_images(2))
+            engine.text_features(["a"])
+            del model, engine
+    finally:
+        gc.enable()
+    assert [network() for network in networks] == [None, None]
+
+
+class Projecting:
+    spec = "python:tests.small:Projecting"
+    device = torch.device("cpu")
+    preprocess = None
+
+    def encode_image(self, x):
+        return x.flatten(1) * 2
+
+
+def test_models_of_one_class_are_all_compiled_and_a_limit_of_compilations_is_told(monkeypatch):
+    compiled_graphs = []
+
+    def count_graphs(graph, inputs):
+        compiled_graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=count_graphs))
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for _ in range(3):
+            tower = ImageTower(Projecting(), compiled=True, compiled_size=lambda: 2)
+            tower.encode(torch.zeros(2, 3, 4, 4))
+        assert len(compiled_graphs) == 3
+        with pytest.raises(RequestError, match="cannot be compiled here: FailOnRecompileLimitHit: "):
+            tower.encode(torch.zeros(4, 3, 4, 4))  # another shape

@@ -20,7 +20,7 @@ from cosmos_eval.models.open_clip_compat import model_config
 WORDS = 40
 END = WORDS - 1
 PREPROCESSING = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear", "resize_mode": "squash"}
-SHALLOW = ({"depth": 1}, {"depths": (1, 1, 1, 1)}, {"layers": (1, 1, 1, 1)}, {})
+SHALLOW = ({"depth": 1}, {"depths": (1,) * 4}, {"layers": (1,) * 5}, {"layers": (1,) * 4}, {})
 """Arguments of timm's families for one layer, or one in each stage; the first that a family takes is used."""
 
 

@@ -39,6 +39,8 @@ def offline(monkeypatch, tmp_path):
     [
         ("cosmos:nope/last.pt", "does not exist"),
         ("cosmos:nope", "no released checkpoint with this name"),
+        ("cosmos:toybx", "no checkpoint of this name; did you mean toybox?"),
+        ("cosmos:vitb16_cc3m", "did you mean vitb16-cc3m"),
         ("cosmos:untrained-nope", "no model preset 'nope'"),
         ("cosmos:toybox#student", "holds toybox's teacher only"),
         (f"cosmos:untrained-toybox?seed={10**400}", "write ?seed=NUMBER"),

@@ -26,7 +26,7 @@ def test_every_benchmark_is_in_one_row():
 
 def test_the_counts_are_those_of_the_rows():
     counts = count_by_how(load_table())
-    assert counts == {"automatic": 73, "token": 3, "by hand": 14}
+    assert set(counts) == {"automatic", "token", "by hand"}
     by_how = dict.fromkeys(counts, 0)
     for row in list_sources(load_table()):
         by_how[row.recipe.how] += len(row.benchmarks)
