@@ -318,7 +318,7 @@ def _check_splits(source: Source, dataset: dict[str, Any], info: ReaderInfo, tas
             readers[name] = _reader_of(source, (*at, "reader"), options["reader"])
             _check_kind(source, (*at, "reader"), options["reader"], readers[name], task)
         own_reader = options.get("reader", dataset["reader"]) != dataset["reader"]
-        required = readers[name].required
+        required = dict(readers[name].required)
         _check_keys(
             source,
             at,

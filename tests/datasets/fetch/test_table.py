@@ -150,6 +150,8 @@ def landing_places(artifact: Artifact) -> list[str]:
 def test_shards_are_fetched_without_their_training_part_and_mirrors_land_in_the_same_place():
     table = load_table()
     sets = [name for name in list_benchmarks() if load_benchmark(name).dataset["reader"] == "wds"]
+    probes = [name for name in sets if load_benchmark(name).task == "probe"]
+    sets = [name for name in sets if name not in probes]
     assert len(sets) == 35
     class_files_of = dict.fromkeys(("coco-captions-wds", "flickr30k-wds", "flickr8k-wds", "fer2013-wds"), ())
     class_files_of["voc2007-multilabel-wds"] = ("classnames.txt",)  # its templates are the definition's
@@ -163,6 +165,18 @@ def test_shards_are_fetched_without_their_training_part_and_mirrors_land_in_the_
             class_files = class_files_of.get(name, ("classnames.txt", "zeroshot_classification_templates.txt"))
             assert source.files == ("test/*", *class_files)
             assert source.revision is None or 7 <= len(source.revision) <= 40
+    assert len(probes) == 6
+    for name in probes:
+        test, train = table.recipes[name].artifacts
+        (source,) = train.sources
+        assert (test,) == table.recipes[name.removesuffix("-probe")].artifacts
+        assert source.files == ("train/*",)
+        assert (source.address, source.revision, train.path) == (
+            test.sources[0].address,
+            test.sources[0].revision,
+            test.path,
+        )
+        assert train.provides == (f"{train.path}/train/nshards.txt",)
 
 
 def test_parts_of_one_archive_land_as_one_file_and_no_other_artifacts_share_one():
