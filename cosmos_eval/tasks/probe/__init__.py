@@ -84,6 +84,4 @@ INFO = TaskInfo(
     paired="cosmos_eval.tasks.probe.paired:paired",
     choices=lambda counts: counts["classes"],
     model_index_task="image-classification",
-    clip_benchmark_task="linear_probe",
-    clip_benchmark_metrics={"top1": "lp_acc1", "top5": "lp_acc5", "mean_per_class": "lp_mean_per_class_recall"},
 )
