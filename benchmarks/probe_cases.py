@@ -30,8 +30,11 @@ class ProbePlan:
     classes: int
     repetitions: int = 1
     device: str = "cpu"
-    noise: float = 3.0
-    """Spread of the images of a class, relative to that of the classes: 3 gives about 90 % top-1."""
+    noise: float = 0.7
+    """Spread of the images of a class, relative to that of the classes."""
+    signal: int = 2
+    """Power of the spectrum for the means of the classes. 2: classes differ most where features vary most. 1: equally
+    in all directions once features are whitened, which AdamW's scaling of each weight favours, and L2 does not."""
     with_sklearn: bool = True
 
 
@@ -43,7 +46,7 @@ class Part:
     labels: Tensor
 
 
-QUICK = ProbePlan(train=600, val=200, test=10_000, dimensions=128, classes=20)
+QUICK = ProbePlan(train=1_000, val=500, test=10_000, dimensions=128, classes=20)
 MODERATE = ProbePlan(train=4_000, val=1_000, test=10_000, dimensions=256, classes=100)
 FULL = ProbePlan(train=50_000, val=5_000, test=10_000, dimensions=512, classes=1_000)
 
@@ -51,12 +54,12 @@ FULL = ProbePlan(train=50_000, val=5_000, test=10_000, dimensions=512, classes=1
 def make_parts(plan: ProbePlan) -> dict[str, Part]:
     """Make train, val and test: normal clouds around a mean for each class, with the decaying spectrum of embeddings.
 
-    As embeddings of real models, all share a large mean.
+    All images share a large mean. `plan.signal` says in which directions the classes differ.
     """
     generator = torch.Generator().manual_seed(0)
     draw = partial(torch.randn, generator=generator)
     spectrum = torch.arange(1, plan.dimensions + 1).float().pow(-0.5)
-    means, common = draw(plan.classes, plan.dimensions) * spectrum, 2 * draw(plan.dimensions) * spectrum
+    means, common = draw(plan.classes, plan.dimensions) * spectrum**plan.signal, 2 * draw(plan.dimensions) * spectrum
     parts = {}
     for name in ("train", "val", "test"):
         n = getattr(plan, name)

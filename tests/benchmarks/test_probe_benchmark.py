@@ -48,9 +48,13 @@ def test_a_lower_accuracy_is_told():
 
 
 def test_sizes_of_the_plans():
-    options = argparse.Namespace(quick=False, moderate=False, device="cpu", without_sklearn=True)
+    options = argparse.Namespace(
+        quick=False, moderate=False, device="cpu", without_sklearn=True, signal=None, noise=None
+    )
     plan = probe.plan_of(options)
     assert (plan.train, plan.dimensions, plan.classes, plan.with_sklearn) == (50_000, 512, 1_000, False)
+    options.signal, options.noise = 1, 3.0
+    assert (probe.plan_of(options).signal, probe.plan_of(options).noise) == (1, 3.0)
     parts = make_parts(TINY)
     assert parts["train"].features.shape == (60, 16)
     assert set(parts["test"].labels.tolist()) == {0, 1, 2}
