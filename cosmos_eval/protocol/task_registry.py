@@ -11,6 +11,7 @@ BUILT_IN = {
     "retrieval": "cosmos_eval.tasks.retrieval:INFO",
     "classification": "cosmos_eval.tasks.classification:INFO",
     "multilabel": "cosmos_eval.tasks.multilabel:INFO",
+    "probe": "cosmos_eval.tasks.probe:INFO",
     "segmentation": "cosmos_eval.tasks.segmentation:INFO",
     "perception": "cosmos_eval.tasks.perception:INFO",
     "multiple-choice": "cosmos_eval.tasks.multiple_choice:INFO",

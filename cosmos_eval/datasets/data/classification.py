@@ -130,6 +130,9 @@ class ClassificationData(Data):
             )
         )
 
+    def without_prompts(self) -> Self:
+        return self.replaced(templates=[], fingerprint="")
+
     def counts(self) -> dict[str, int]:
         return {"images": len(self.images), "classes": len(self.class_names)}
 
