@@ -225,6 +225,8 @@ def _read_file(name: str, folder: Path | None, named_sets: Sequence[str], error:
     """
     relative = PurePosixPath(name)
     if relative.suffix not in (".txt", ".json"):
+        if not named_sets:
+            raise error(f"{short_repr(name)} must be a .txt or .json file, or the texts themselves")
         raise error(f"unknown set {short_repr(name)}{near(name, named_sets)}")
     if folder is None or relative.is_absolute() or ".." in relative.parts or "\\" in name:
         raise error(f"the file {name} must be in the definition's own folder")

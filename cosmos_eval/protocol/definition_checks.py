@@ -377,6 +377,17 @@ def _check_colours(source: Source, at: Keys, value: Any, kind: str) -> None:
             )
 
 
+LARGEST_OPTION = 2**31 - 1
+"""Of numbers in `metrics`: cut-offs, shots, neighbours and so on are compared with counts in int64 tensors."""
+
+
+def _refuse_huge_numbers(source: Source, metrics: dict[str, Any]) -> None:
+    for key, value in metrics.items():
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, int) and abs(number) > LARGEST_OPTION for number in numbers):
+            raise source.refuse(("metrics", key), f"a number of {key} is too large; it is at most {LARGEST_OPTION:,}")
+
+
 def read_metrics(
     source: Source, definition: dict[str, Any], task: TaskInfo, is_primary_required: bool = True
 ) -> dict[str, Any]:
@@ -397,6 +408,7 @@ def read_metrics(
         required, optional = {}, {**required, **optional}
     _check_keys(source, ("metrics",), metrics, required=required, optional=optional)
     metrics = task.filled_metrics(metrics)
+    _refuse_huge_numbers(source, metrics)
     if task.check_metrics is not None:
         task.check_metrics(metrics, lambda at, message: source.refuse(("metrics", *at), message))
     primary = metrics.get("primary")

@@ -39,6 +39,7 @@ MOST_FOR_UNIFORMITY = 4096
 CONFUSED = 10
 """Most confused pairs of classes."""
 
+KINDS = (RETRIEVAL, CLASSIFICATION)
 Shown = ClassificationData | RetrievalData
 
 
@@ -80,9 +81,9 @@ def show_geometry(
         RequestError: a benchmark of another kind, missing data, or a model without one embedding for each input.
     """
     require_models([spec], fetch=True)
-    definition, data = read_data(benchmark, (RETRIEVAL, CLASSIFICATION), data_root, reporter)
+    definition, data = read_data(benchmark, KINDS, data_root, reporter, "geometry")
     assert isinstance(data, Shown)
-    other = None if against is None else read_data(against, (RETRIEVAL, CLASSIFICATION), data_root, reporter)
+    other = None if against is None else read_data(against, KINDS, data_root, reporter, "geometry")
     cache = cache or CacheChoice(None)
     engine = open_engine(spec, options or RunOptions(), cache, reporter)
     engine.start_benchmark(definition.name)

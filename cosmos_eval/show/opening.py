@@ -12,6 +12,7 @@ from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.models import load_model
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
+from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import make_plan
 
@@ -50,17 +51,28 @@ def choose_cache(out: Path, results: Path | None = None, cache: Path | None = No
 
 
 def read_data(
-    benchmark: str | Path, kinds: tuple[DataKind, ...], data_root: Path | None, reporter: Reporter | None
+    benchmark: str | Path,
+    kinds: tuple[DataKind, ...],
+    data_root: Path | None,
+    reporter: Reporter | None,
+    command: str = "",
 ) -> tuple[Benchmark, Data]:
-    """Read the data of a benchmark of one of these kinds; the first names the command in the message.
+    """Read the data of a benchmark of one of these kinds.
+
+    Args:
+        command: name of the command, for the message; empty: that of the first kind, which alone is then named.
 
     Raises:
-        RequestError: a benchmark of another kind, or data that are missing.
+        RequestError: a benchmark of another kind, or one that fits classifiers to train images and asks no texts; data
+            that are missing.
     """
     definition = load_benchmark(benchmark)
-    if definition.data_kind not in [kind.name for kind in kinds]:
-        name = kinds[0].name
-        raise RequestError(f"{definition.name} is {definition.task}; show {name} needs a {name} benchmark")
+    names = [kind.name for kind in kinds]
+    if definition.data_kind not in names or task_info(definition.task).splits:
+        needed = " or ".join(names) if command else names[0]
+        raise RequestError(
+            f"{definition.name} is {definition.task}; show {command or needed} needs a {needed} benchmark"
+        )
     (planned,) = make_plan([definition], data_root, reporter=reporter)
     return planned.benchmark, datasets.read(planned.benchmark, planned.data_root, reporter)
 

@@ -1,6 +1,7 @@
 """docs/probes.md: its commands and its definition run as written, and every command knows the results."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +127,10 @@ def test_the_first_command_of_the_page_names_a_shipped_benchmark():
 
     assert len(load_suite("probe")) == 17
     assert "--benchmark toybox-probe --limit 96" in PROBES
+
+
+def test_what_is_missing_of_the_suite_is_said_as_the_page_says(tmp_path, monkeypatch, capsys):
+    (command,) = re.findall(r"`cosmos-eval (data fetch [^`]+)`", PROBES)
+    monkeypatch.chdir(tmp_path)
+    assert run_command(command.split()) == 0
+    assert "for cifar10-probe" in capsys.readouterr().out

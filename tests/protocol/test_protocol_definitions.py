@@ -185,6 +185,8 @@ def test_a_primary_metric_must_be_among_the_cut_offs(tmp_path: Path):
     assert "unknown metric" in refusal(tmp_path, text + "metrics: {primary: text_to_image_recall@5, k: [1, 10]}\n")
     assert "smallest first" in refusal(tmp_path, text + "metrics: {primary: text_to_image_recall@1, k: [10, 1]}\n")
     assert "at least 1" in refusal(tmp_path, text + "metrics: {primary: text_to_image_recall@1, k: [0, 1]}\n")
+    huge = refusal(tmp_path, text + f"metrics: {{primary: text_to_image_recall@1, k: [1, {10**20}]}}\n")
+    assert huge.startswith(":5: a number of k is too large; it is at most 2,147,483,647")
 
 
 def test_the_fingerprint_depends_on_prompts_but_not_on_paths(tmp_path: Path):

@@ -261,6 +261,10 @@ def test_a_class_and_single_images_can_be_chosen(world, tmp_path, capsys):
         (["--key", "class1/0.png", "--class", "thing 1"], "give one of the two"),
         (["--key", "class1/0.png", "--images", "3"], "give one of the two"),
         (["--results", "nowhere"], "no folder nowhere"),
+        (
+            ["--benchmark", "toybox-probe"],
+            "toybox-probe is probe; show classification needs a classification benchmark",
+        ),
         (["--benchmark", "toybox-retrieval"], "show classification needs a classification benchmark"),
     ],
 )

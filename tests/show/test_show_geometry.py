@@ -100,8 +100,9 @@ def test_captions_are_queries_of_retrieval(tmp_path):
 
 
 def test_other_benchmarks_and_models_are_refused(world, tmp_path):
-    with pytest.raises(RequestError, match="needs a retrieval benchmark"):
-        show_geometry(MODEL, "toybox-perception", tmp_path)
+    for name in ("toybox-perception", "toybox-probe"):
+        with pytest.raises(RequestError, match="; show geometry needs a retrieval or classification benchmark"):
+            show_geometry(MODEL, name, tmp_path)
     with pytest.raises(RequestError, match="one embedding for each input"):
         show_geometry("python:tests.helpers.scoring_models:Pairs", world, tmp_path)
 

@@ -251,6 +251,7 @@ def test_a_split_may_have_its_own_reader(own):
         (("shots: [2]", "shots: [0]"), "shots must be whole numbers of at least 1"),
         (("shots: [2]", "shots: [2, 2]"), "shots has 2 twice"),
         (("seeds: 2", "seeds: 0"), "seeds must be a number of seeds"),
+        (("seeds: 2", "seeds: 1001"), "from 1 to 1,000"),
         (("neighbours: [3]", "neighbours: [x]"), "neighbours must be whole numbers"),
         (("few_shot_2", "few_shot_3"), "few_shot_3"),
     ],

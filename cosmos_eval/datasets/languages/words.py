@@ -93,14 +93,14 @@ def resolve_languages(section: Mapping[str, Any], folder: Path | None, error: Ma
     """
     name, only, own = section.get("set"), section.get("only"), section.get("own", {})
     if name is not None and name not in SETS:
-        raise error(f"there is no set {short_repr(name)}{near(str(name), SETS)}; known: {', '.join(SETS)}")
+        raise error(f"there is no set {short_repr(name)}{near(str(name), SETS)}")
     if only is not None and (name is None or not isinstance(only, list) or not only):
         raise error("only must be a list of languages of the set, beside set")
     words = [] if name is None else (_imagenet() if name == "imagenet" else _babel_imagenet())
     if only is not None:
         by_code = {one.code: one for one in words}
-        unknown = [code for code in only if code not in by_code]
-        if unknown or len(set(only)) < len(only):
+        # YAML reads `no` as False, and a list of a list is no code either
+        if not all(isinstance(code, str) and code in by_code for code in only) or len(set(only)) < len(only):
             raise error(f"only must have different languages of {name}: {', '.join(by_code)}")
         words = [by_code[code] for code in only]
     if not isinstance(own, dict):
@@ -132,6 +132,8 @@ def _own(code: Any, value: Any, folder: Path | None, error: MakeError) -> Langua
     templates = value.get("templates", list(WITHOUT_TEMPLATES))
     if isinstance(templates, str):
         templates = read_word_file(templates, folder, of_language)
+    if not isinstance(templates, list) or not templates or not all(isinstance(text, str) for text in templates):
+        raise of_language("templates must be a list of texts, or a .txt or .json file with them")
     return LanguageWords(code, tuple(texts), classes, check_templates(templates, of_language))
 
 

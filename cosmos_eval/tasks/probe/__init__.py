@@ -38,6 +38,8 @@ FEW_SHOT, KNN = "few_shot_", "knn_"
 """Beginnings of the names of metrics, before their K."""
 DEFAULTS: dict[str, Any] = {"shots": [1, 2, 4, 8, 16], "seeds": 3, "neighbours": [10, 20, 100, 200]}
 """Numbers of images of each class, seeds of each (as in big_vision), and numbers of neighbours (as in DINO)."""
+MOST_SEEDS = 1000
+"""Each is a fit for each number of shots."""
 
 
 def metric_names(metrics: Mapping[str, Any]) -> list[str]:
@@ -59,8 +61,8 @@ def check_metrics(metrics: Mapping[str, Any], refuse: Refuse) -> None:
                 raise refuse((key, i), f"{key} must be whole numbers of at least 1")
             if value in values[:i]:
                 raise refuse((key, i), f"{key} has {value} twice")
-    if not _is_count(metrics["seeds"]):
-        raise refuse(("seeds",), "seeds must be a number of seeds, at least 1")
+    if not _is_count(metrics["seeds"]) or metrics["seeds"] > MOST_SEEDS:
+        raise refuse(("seeds",), f"seeds must be a number of seeds, from 1 to {MOST_SEEDS:,}")
 
 
 def _is_count(value: Any) -> bool:
