@@ -103,8 +103,7 @@ def show_classification(
     engine.start_benchmark(definition.name)
     keeper = _ScoreKeeper(engine)
     outcome = tasks.run(definition, data, keeper)
-    assert keeper.scores is not None
-    predictions = _predict(data, keeper.scores)
+    predictions = _predict(definition, data, keeper)
     title = f"{portable_spec(spec)} on {definition.name}"
     files: dict[str, Path] = {}
     remarks: list[str] = []
@@ -156,18 +155,32 @@ class _ScoreKeeper:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.scores: Scores | None = None
+        self.images, self.texts = 0, list[str]()
+        """Number of images and the texts of these scores."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
     def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
+        self.images, self.texts = len(images), list(texts)
         self.scores = self._engine.score(images, texts, rerank)
         return self.scores
 
 
-def _predict(data: Labelled, scores: Scores) -> Predictions:
-    """The predictions of all images, from the scores of images and prompts that the task has used."""
-    of_classes, _ = score_classes(scores, ClassPrompts.from_templates(data.class_names, data.templates))
+def _predict(definition: Benchmark, data: Labelled, keeper: _ScoreKeeper) -> Predictions:
+    """The predictions of all images, from the scores of images and prompts that the task has used.
+
+    Raises:
+        RequestError: the task has used other images or prompts than those of the data.
+    """
+    prompts = ClassPrompts.from_templates(data.class_names, data.templates) if data.templates else None
+    if prompts is None or (keeper.images, keeper.texts) != (len(data.images), prompts.texts):
+        raise RequestError(
+            f"{definition.name}: {definition.task} does not ask each image for the class names of the dataset; "
+            "show classification needs a benchmark that does"
+        )
+    assert keeper.scores is not None
+    of_classes, _ = score_classes(keeper.scores, prompts)
     if isinstance(data, ClassificationData):
         return predict(of_classes, np.asarray(data.labels, dtype=np.int64))
     return predict(of_classes, data.labels == PRESENT, data.labels == UNDECIDED)

@@ -153,6 +153,8 @@ class _Prepared:
 def _prepare(engine: Engine, data: Shown, definition: Benchmark) -> _Prepared:
     """Encode the data."""
     if isinstance(data, ClassificationData):
+        if not data.templates:
+            raise RequestError(f"{definition.name} has no templates for the class names; show geometry needs them")
         prompts = ClassPrompts.from_templates(data.class_names, data.templates)
         scores = engine.score(data.images, prompts.texts)
         _require_embeddings(scores.image_features, scores.averages_prompts, engine, definition)

@@ -48,6 +48,9 @@ BATCH_SIZE = 4
 TWO_RANKS = [pytest.param(name, marks=pytest.mark.slow) if isinstance(name, str) else name for name in MODELS]
 """Two ranks of each would take CI half a minute; those of the vectors of different lengths stay."""
 
+PLAIN = ("open_clip", "hf", "flair-clip")
+"""One embedding for each input, from batches of equal sizes: the same path as `cosmos`."""
+
 
 @pytest.fixture(scope="module")
 def spec_of(tmp_path_factory, checkpoint) -> Callable[[str], str]:
@@ -126,7 +129,9 @@ def interrupt_after(monkeypatch, unit: str, batches: int) -> None:
     monkeypatch.setattr(BatchSplitter, "encode", interrupted)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in PLAIN else name for name in MODELS]
+)
 def test_an_interrupted_run_continues_from_its_cache_with_the_same_numbers(model_of, tmp_path, monkeypatch, name):
     model = model_of(name)
     paths = definitions(tmp_path, name, "retrieval")

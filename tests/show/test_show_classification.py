@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
@@ -298,3 +299,14 @@ def test_multilabel_has_bars_of_average_precision_and_wrong_images(tmp_path, mon
     assert list(shown.files) == ["Average precision of each class", "Wrong images, by the largest margin"]
     (card,) = cards
     assert card.lines == (("true: a", None), ("0.700  c", False), ("0.600  b (undecided)", None), ("0.500  a", True))
+
+
+def test_class_names_in_other_languages_are_refused(world, tmp_path, capsys):
+    definition = yaml.safe_load(world.read_text())
+    del definition["prompts"]
+    own = {"de": {"class_names": {"class0": "Ding 0", "class1": "Ding 1"}}}
+    definition |= {"name": "german", "task": "multilingual-classification", "languages": {"own": own}}
+    path = world.with_name("german.yaml")
+    path.write_text(yaml.safe_dump(definition))
+    assert show(path, tmp_path / "x") == 2
+    assert "german: multilingual-classification does not ask each image for" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from cosmos_core.collapse import alignment, uniformity
@@ -103,6 +104,12 @@ def test_other_benchmarks_and_models_are_refused(world, tmp_path):
     for name in ("toybox-perception", "toybox-probe"):
         with pytest.raises(RequestError, match="; show geometry needs a retrieval or classification benchmark"):
             show_geometry(MODEL, name, tmp_path)
+    definition = yaml.safe_load(world.read_text()) | {"name": "german", "task": "multilingual-classification"}
+    del definition["prompts"]
+    definition["languages"] = {"own": {"de": {"class_names": {"class0": "Ding 0"}}}}
+    world.with_name("german.yaml").write_text(yaml.safe_dump(definition))
+    with pytest.raises(RequestError, match="german has no templates for the class names"):
+        show_geometry(MODEL, world.with_name("german.yaml"), tmp_path)
     with pytest.raises(RequestError, match="one embedding for each input"):
         show_geometry("python:tests.helpers.scoring_models:Pairs", world, tmp_path)
 

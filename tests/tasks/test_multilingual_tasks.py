@@ -107,7 +107,7 @@ def test_each_language_is_the_task_retrieval_on_its_captions():
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_mean_over_languages_is_that_of_means_per_class(data):
     n, languages, images = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 5)), data.draw(st.integers(1, 9))
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
