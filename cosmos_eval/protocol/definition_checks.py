@@ -80,7 +80,7 @@ def check_definition(source: Source) -> dict[str, Any]:
     if info is None:
         raise source.refuse(
             ("task",),
-            f"unknown task {short_repr(definition['task'])}{near(definition['task'], TASKS.names())}{off_note()}",
+            f"unknown task {short_repr(definition['task'])}{close(definition['task'], TASKS.names()) or '; see `cosmos-eval list tasks`'}{off_note()}",
         )
     definition = {**definition, "dataset": _with_test_split(source, definition["dataset"], info)}
     _check_dataset(source, definition, info)
