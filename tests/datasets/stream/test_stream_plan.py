@@ -33,9 +33,6 @@ def test_every_shipped_set_of_shards_is_streamed_unless_its_publisher_wants_to_b
         first = plan.sources[0]
         assert (first.kind, first.artifact != "", first.page in plan.describe()) == ("hub", True, True)
         assert first.terms in plan.describe()
-        assert (
-            benchmark.dataset.get("expected", {"images": 1})["images"] > 0
-        )  # with it, --limit downloads no shard twice
     assert streamed >= 31
 
 
