@@ -8,7 +8,7 @@ from benchmarks import probe
 from benchmarks.probe_cases import CLIP_BENCHMARK, ProbePlan, make_parts, measure
 from cosmos_core.world import World
 
-TINY = ProbePlan(train=60, val=60, test=2000, dimensions=16, classes=3, noise=1.0)
+TINY = ProbePlan(train=60, val=60, test=2000, dimensions=16, classes=3, noise=1.0, signal=1)
 
 
 @pytest.fixture(scope="module")
