@@ -101,6 +101,16 @@ BUILT_IN: dict[str, Any] = {
             "split": "test or train",
         },
     ),
+    "inaturalist": ReaderInfo(
+        "cosmos_eval.datasets.inaturalist:read_inaturalist",
+        kinds=("classification",),
+        required={"path": PATH},
+        optional={**EXIF, **CANDIDATES},
+        summary="iNaturalist 2021's unpacked archives: a folder for each species",
+        about={
+            "path": "folder of the folders of the classes, such as val",
+        },
+    ),
     "objectnet": ReaderInfo(
         "cosmos_eval.datasets.objectnet:read_objectnet",
         kinds=("classification",),
