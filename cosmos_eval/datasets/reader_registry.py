@@ -101,6 +101,19 @@ BUILT_IN: dict[str, Any] = {
             "split": "test or train",
         },
     ),
+    "imagenet-w": ReaderInfo(
+        "cosmos_eval.datasets.imagenet_w:read_imagenet_w",
+        kinds=("classification",),
+        required={"path": PATH, "font": PATH},
+        optional={"labels": PATH, "side": NUMBER, **EXIF, **CANDIDATES},
+        summary="ImageNet's validation set with the watermark of ImageNet-W, drawn on images that are cropped",
+        about={
+            "path": "folder of ImageNet, as of the reader imagenet",
+            "labels": "flat folder: as of the reader imagenet",
+            "font": "the authors' SourceHanSerifSC-ExtraLight.otf",
+            "side": "pixels of the square that images are cropped to (224): the input of the model",
+        },
+    ),
     "inaturalist": ReaderInfo(
         "cosmos_eval.datasets.inaturalist:read_inaturalist",
         kinds=("classification",),

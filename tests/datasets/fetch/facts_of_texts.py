@@ -28,6 +28,10 @@ READ: dict[str, tuple[Facts, str]] = {
         ((1_150_585_339, None), {"md5": "97eceeb196236b17998738112f37df78"}, None),
         "public code that downloads and verifies the archive, which gives address, size and MD5 alike",
     ),
+    "https://github.com/facebookresearch/Whac-A-Mole": (
+        SILENT,
+        "imagenet_w/watermark_transform.py and MANIFEST.in, which name the folder and the font",
+    ),
     "https://ml-inat-competition-datasets.s3.amazonaws.com/2021/val.tar.gz": (
         ((None, None), {"md5": "f6f6e0e242e3d4c9569ba56400938afc"}, None),
         "torchvision/datasets/inaturalist.py",
