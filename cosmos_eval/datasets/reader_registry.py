@@ -90,6 +90,40 @@ BUILT_IN: dict[str, Any] = {
             "only_class_folders": "only classes that have a folder are candidates, as in ImageNet-A, -R and -O",
         },
     ),
+    "cub": ReaderInfo(
+        "cosmos_eval.datasets.cub:read_cub",
+        kinds=("classification",),
+        required={"path": PATH, "split": TEXT},
+        optional={**EXIF, **CANDIDATES},
+        summary="CUB-200-2011's unpacked archive: four lists of ids and the folder of images",
+        about={
+            "path": "folder of images.txt, classes.txt, image_class_labels.txt and train_test_split.txt",
+            "split": "test or train",
+        },
+    ),
+    "imagenet-w": ReaderInfo(
+        "cosmos_eval.datasets.imagenet_w:read_imagenet_w",
+        kinds=("classification",),
+        required={"path": PATH, "font": PATH},
+        optional={"labels": PATH, "side": NUMBER, **EXIF, **CANDIDATES},
+        summary="ImageNet's validation set with the watermark of ImageNet-W, drawn on images that are cropped",
+        about={
+            "path": "folder of ImageNet, as of the reader imagenet",
+            "labels": "flat folder: as of the reader imagenet",
+            "font": "the authors' SourceHanSerifSC-ExtraLight.otf",
+            "side": "pixels of the square that images are cropped to (224): the input of the model",
+        },
+    ),
+    "inaturalist": ReaderInfo(
+        "cosmos_eval.datasets.inaturalist:read_inaturalist",
+        kinds=("classification",),
+        required={"path": PATH},
+        optional={**EXIF, **CANDIDATES},
+        summary="iNaturalist 2021's unpacked archives: a folder for each species",
+        about={
+            "path": "folder of the folders of the classes, such as val",
+        },
+    ),
     "objectnet": ReaderInfo(
         "cosmos_eval.datasets.objectnet:read_objectnet",
         kinds=("classification",),
@@ -415,6 +449,17 @@ BUILT_IN: dict[str, Any] = {
         about={
             "path": "the JSON",
             "images": "folder that the paths of images are in",
+        },
+    ),
+    "winogavil": ReaderInfo(
+        "cosmos_eval.datasets.perception.winogavil:read_winogavil",
+        kinds=("multiple-choice",),
+        required={"path": PATH, "images": PATH},
+        optional=EXIF,
+        summary="WinoGAViL's table of words and names of images, and the images",
+        about={
+            "path": "winogavil_dataset.csv",
+            "images": "folder of <name>.jpg, or with another ending",
         },
     ),
     "valse": ReaderInfo(

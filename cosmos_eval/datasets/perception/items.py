@@ -103,17 +103,7 @@ class ItemCollector:
         """Return the file of each image name; `name.jpg` if there is none with any ending."""
         if not self.any_ending:
             return {name: name for name in names}
-        files_of_stem: dict[str, list[str]] = {}
-        for file in sorted(os.listdir(image_folder)):  # noqa: PTH208 - names, tens of thousands
-            stem, ending = os.path.splitext(file)  # noqa: PTH122 - hot
-            if ending.lower() in IMAGE_SUFFIXES:
-                files_of_stem.setdefault(stem, []).append(file)
-        ambiguous = [" and ".join(files_of_stem[name]) for name in names if len(files_of_stem.get(name, ())) > 1]
-        if ambiguous:
-            self.checker.refuse(
-                f"finds {len(ambiguous):,} images twice in {image_folder}: {format_names(ambiguous)}; keep one of each"
-            )
-        return {name: files_of_stem.get(name, [f"{name}.jpg"])[0] for name in names}
+        return find_any_ending(image_folder, names, self.checker)
 
     def _find_reasons(self, image_folder: Path, file_of_name: dict[str, str]) -> dict[str, str]:
         """Return the reasons for leaving out items.
@@ -168,6 +158,25 @@ class ItemCollector:
         sizes = Counter(item.sets.get(kind, "") for item in self.items)
         kept = Counter(item.sets.get(kind, "") for item in items)
         return [name if kept[name] == sizes[name] else "" for name in (item.sets.get(kind, "") for item in items)]
+
+
+def find_any_ending(image_folder: Path, names: Sequence[str], checker: DatasetChecker) -> dict[str, str]:
+    """Return the file of each image that is given by its name without an ending; `name.jpg` if there is none.
+
+    Raises:
+        DataProblems: a name has two files.
+    """
+    files_of_stem: dict[str, list[str]] = {}
+    for file in sorted(os.listdir(image_folder)):  # noqa: PTH208 - names, tens of thousands
+        stem, ending = os.path.splitext(file)  # noqa: PTH122 - hot
+        if ending.lower() in IMAGE_SUFFIXES:
+            files_of_stem.setdefault(stem, []).append(file)
+    ambiguous = [" and ".join(files_of_stem[name]) for name in names if len(files_of_stem.get(name, ())) > 1]
+    if ambiguous:
+        checker.refuse(
+            f"finds {len(ambiguous):,} images twice in {image_folder}: {format_names(ambiguous)}; keep one of each"
+        )
+    return {name: files_of_stem.get(name, [f"{name}.jpg"])[0] for name in names}
 
 
 def _image_source(name: str, path: Path, box: Box | None) -> ImageSource:

@@ -9,10 +9,11 @@ from cosmos_eval.datasets.data import ChoiceData
 from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.choice_accuracy import choice_accuracy
+from cosmos_eval.metrics.jaccard import expected_jaccard
 from cosmos_eval.metrics.paired_samples import number_labels
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, require_joint_space
-from cosmos_eval.tasks.multiple_choice import reported_metrics
+from cosmos_eval.tasks.multiple_choice import JACCARD, is_jaccard, reported_metrics
 from cosmos_eval.tasks.outcome import Outcome
 
 PRIMARY = "accuracy"
@@ -29,7 +30,7 @@ def validate(benchmark: Benchmark, data: ChoiceData) -> None:
     problems = data.problems()
     if problems:
         raise RequestError(f"{benchmark.name} {problems[0]}; correct the annotations")
-    primary_metric(benchmark, reported_metrics(dict.fromkeys(data.subsets)), PRIMARY)
+    primary_metric(benchmark, reported_metrics(dict.fromkeys(data.subsets), _asked_primary(benchmark)), PRIMARY)
 
 
 def run(benchmark: Benchmark, data: ChoiceData, engine: TaskEngine, seed: int = 0) -> Outcome:
@@ -47,7 +48,8 @@ def run(benchmark: Benchmark, data: ChoiceData, engine: TaskEngine, seed: int = 
     - `scores`: score of each candidate
     - `chosen`: position of the candidate with the highest score, from 0, the first of tied ones; no metric uses it
     - `margin`: highest score of a right candidate minus that of a wrong one
-    - `correct`: probability in [0, 1] that a right candidate is first.
+    - `correct`: probability in [0, 1] that a right candidate is first
+    - `jaccard`: its Jaccard index, if this is the primary metric.
 
     Args:
         seed: seed of the bootstrap resampling.
@@ -66,6 +68,13 @@ def run(benchmark: Benchmark, data: ChoiceData, engine: TaskEngine, seed: int = 
         measured.mean(f"{subset}/accuracy", correctness.expected[items], unit[items])
     measured.mean_per_class("macro_accuracy", correctness.expected, number_labels(labels), unit)
     measured.mean("accuracy", correctness.expected, unit)
+    columns: dict[str, np.ndarray] = {}
+    if is_jaccard(_asked_primary(benchmark)):
+        columns[JACCARD] = index = expected_jaccard(pair_scores, data.starts, data.is_right)
+        measured.mean(JACCARD, index, unit)
+        for subset in dict.fromkeys(data.subsets):
+            items = np.flatnonzero(labels == subset)
+            measured.mean(f"{subset}/{JACCARD}", index[items], unit[items])
     metrics = measured.metrics(seed)
 
     samples = pd.DataFrame(
@@ -79,6 +88,7 @@ def run(benchmark: Benchmark, data: ChoiceData, engine: TaskEngine, seed: int = 
             "chosen": correctness.chosen,
             "margin": correctness.margin,
             "correct": correctness.expected,
+            **columns,
         }
     )
     features = {"images": scores.image_features, "texts": scores.text_features}
@@ -88,3 +98,7 @@ def run(benchmark: Benchmark, data: ChoiceData, engine: TaskEngine, seed: int = 
         primary=primary_metric(benchmark, metrics, PRIMARY),
         warnings=collapse_warnings(features, truncated_alike(engine, "texts")),
     )
+
+
+def _asked_primary(benchmark: Benchmark) -> str:
+    return str(benchmark.metrics.get("primary", PRIMARY))

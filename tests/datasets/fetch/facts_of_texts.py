@@ -1,4 +1,5 @@
-"""Addresses of benchmarks in other languages and with long captions, which have no row in the collected facts.
+"""Addresses of benchmarks in other languages, with long captions, and of associations and species, which have no row in
+the collected facts.
 
 Each with its figures, `(exact size, about size), checksums, revision`, and where it was read.
 """
@@ -16,7 +17,25 @@ def _iiw(commit: str, folder: str) -> dict[str, tuple[Facts, str]]:
     return {f"{IIW}{commit}/datasets/{folder}/data.jsonl": (facts, "files of google/imageinwords")}
 
 
+WINOGAVIL = "5cac6963c15aa99d46c449f6295b356780368a78"
 READ: dict[str, tuple[Facts, str]] = {
+    f"https://raw.githubusercontent.com/WinoGAViL/WinoGAViL-experiments/{WINOGAVIL}/assets/winogavil_dataset.csv": (
+        ((None, 509_000), {}, WINOGAVIL),
+        "the file itself, 509,163 characters",
+    ),
+    "https://huggingface.co/datasets/nlphuji/winogavil": (SILENT, "its card, and eval_utils/wino_eval.py of DataComp"),
+    "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz": (
+        ((1_150_585_339, None), {"md5": "97eceeb196236b17998738112f37df78"}, None),
+        "public code that downloads and verifies the archive, which gives address, size and MD5 alike",
+    ),
+    "https://github.com/facebookresearch/Whac-A-Mole": (
+        SILENT,
+        "imagenet_w/watermark_transform.py and MANIFEST.in, which name the folder and the font",
+    ),
+    "https://ml-inat-competition-datasets.s3.amazonaws.com/2021/val.tar.gz": (
+        ((None, None), {"md5": "f6f6e0e242e3d4c9569ba56400938afc"}, None),
+        "torchvision/datasets/inaturalist.py",
+    ),
     **{
         f"{XTD10}{folder}/test_1kcaptions_{code}.txt": (SILENT, f"{CLIP_BENCHMARK}/xtd10.py")
         for folder, codes in FOLDERS.items()
@@ -62,6 +81,7 @@ READ: dict[str, tuple[Facts, str]] = {
     "https://huggingface.co/datasets/Lin-Chen/ShareGPT4V": (SILENT, "datasets/EVAL_DATASETS.md of FLAIR"),
 }
 TERMS = {
+    "CC BY 4.0 (annotations); each picture its owner's",
     "Adobe Research License; captions of MIC and STAIR by their authors",
     "Flickr terms of use of each picture",
     "CC BY 4.0",
