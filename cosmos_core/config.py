@@ -75,7 +75,7 @@ class TrainConfig:
     start from them. Empty: random weights."""
     objective: str = "cosmos"
     """`clip`, `slip`, `silc` or `cosmos`, as the COSMOS paper compares them; `multiview` and `distill` are rows of its
-    ablation; or an objective of a plug-in. `cosmos-eval list objectives` lists all."""
+    ablation; `siglip`; or an objective of a plug-in. `cosmos-eval list objectives` lists all."""
     objective_options: dict[str, Any] = field(default_factory=dict)
     """The objective's own settings, by `objective_options.KEY=VALUE`; `{}` removes those of a preset."""
 

@@ -16,6 +16,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS
 from cosmos_core.objectives.base import CROSS_ATTENTION
 from cosmos_core.rank_agreement import digest_of
+from cosmos_core.run_state import portable_source
 from cosmos_core.short_repr import short_repr
 
 MAY_BE_NEW = (*CROSS_ATTENTION, "distill_logit_scale")
@@ -96,7 +97,7 @@ def start_from(networks: Iterable[COSMOS], initial: InitialWeights) -> dict[str,
             raise RequestError(f"init={initial.source} does not fit the model: {', '.join(wrong[:3])}")
         for name, value in initial.state.items():
             current[name].copy_(value)
-    return {"source": initial.source, "digest": digest_of(dict(initial.state)), "new": new}
+    return {"source": portable_source(initial.source), "digest": digest_of(dict(initial.state)), "new": new}
 
 
 def fits(value: Tensor, parameter: Tensor) -> bool:

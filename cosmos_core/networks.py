@@ -14,8 +14,8 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from cosmos_core.config import TrainConfig
-from cosmos_core.model import COSMOS, Features
 from cosmos_core.errors import RequestError
+from cosmos_core.model import COSMOS, Features
 from cosmos_core.objectives import Objective
 from cosmos_core.parts import frozen_names
 from cosmos_core.schedule import parameter_groups
@@ -48,8 +48,8 @@ def build_optimizer(config: TrainConfig, student: COSMOS, objective: Objective |
 def freeze_parameters(student: COSMOS, objective: Objective, freeze: str = "") -> list[str]:
     """Freeze the parts that the configuration names, and the parameters that the objective leaves without a gradient.
 
-    Returns the names of all. DDP waits for the gradient of every parameter with `requires_grad`; its `find_unused_parameters` would walk through
-    the graph in each step.
+    Returns the names of all. DDP waits for the gradient of every parameter with `requires_grad`; its
+    `find_unused_parameters` would walk through the graph in each step.
     """
     names = [name for name, _ in student.named_parameters()]
     by_user = frozen_names(names, freeze)

@@ -44,7 +44,10 @@ IN_BLOCK = {
 }
 ATTENTION = ("q_proj", "k_proj", "v_proj")
 """The three matrices, in the order in which torch joins them."""
-TOWERS = {"visual.transformer.resblocks": "vision_model.encoder.layers", "transformer.resblocks": "text_model.encoder.layers"}
+TOWERS = {
+    "visual.transformer.resblocks": "vision_model.encoder.layers",
+    "transformer.resblocks": "text_model.encoder.layers",
+}
 BLOCK = re.compile(r"(visual\.transformer\.resblocks|transformer\.resblocks)\.(\d+)\.(.+)\.(weight|bias)")
 ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 """transformers' name of the activation -> `quick_gelu`."""
@@ -175,7 +178,9 @@ def config_to_transformers(config: Config) -> dict[str, Any]:
         *("context_length", "vocab_size", "attn_pooler_heads", "attentional_pool", "output_tokens"),
     }
     other = [key for part in (vision, text) for key in part if key not in known]
-    problem = f"it has {', '.join(other)}" if other else "" if image and patch else "its images or patches are no squares"
+    problem = (
+        f"it has {', '.join(other)}" if other else "" if image and patch else "its images or patches are no squares"
+    )
     if problem:
         raise RequestError(f"transformers' CLIP cannot represent this model: {problem}")
 

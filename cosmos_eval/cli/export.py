@@ -54,7 +54,7 @@ def export(
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
-    """Write a checkpoint in the original project's layout, as safetensors, or as a folder of open_clip or transformers."""
+    """Write a checkpoint in the original project's layout, as safetensors, or for open_clip or transformers."""
     from cosmos_core.errors import RequestError
     from cosmos_core.export import export_checkpoint
 

@@ -201,8 +201,8 @@ def check_position_embeddings(
 def initial_weights_of(network: nn.Module, config: Mapping[str, Any], spec: str) -> InitialWeights:
     """A network's weights as a COSMOS has them, whose towers are open_clip's own.
 
-    A text tower in a module of its own has other names and the same weights. A bias of a sigmoid loss is left out: it is
-    the objective's.
+    A text tower in a module of its own has other names and the same weights. A bias of a sigmoid loss is left out: it
+    belongs to the objective.
 
     Raises:
         RequestError: COSMOS's model cannot have such towers; says why.

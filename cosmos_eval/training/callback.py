@@ -23,8 +23,9 @@ def records_of(config: "TrainConfig") -> "Sequence[Sample] | None":
 def train_from(config: "TrainConfig", reporter: Reporter | None = None, *, overwrite: bool = False) -> "TrainResult":
     """Train what a configuration describes.
 
-    With `init` it starts from the weights of that model spec. A run that was stopped is resumed, unless `overwrite` replaces it. With `eval_every` the networks are evaluated
-    during training (`cosmos_eval.training.evaluator`).
+    With `init` it starts from the weights of that model spec (`cosmos_eval.training.initial`). A run that was stopped
+    is resumed, unless `overwrite` replaces it. With `eval_every` the networks are evaluated during training
+    (`cosmos_eval.training.evaluator`).
     """
     from cosmos_core.train import train
 

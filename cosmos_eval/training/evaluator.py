@@ -69,7 +69,7 @@ class EvaluateEvery(Callback):
         self.group: Any = None
 
     def on_start(self, run: Run) -> None:
-        """Before the first step: evaluate what `init` gave, or the step that a run is resumed from, if it was stopped."""
+        """Before the first step: evaluate what `init` gave, or a step that a stopped run did not."""
         self._begin(run, run.step)
         # a run that starts from other weights has something to measure before its first step
         due = run.step % self.config.eval_every == 0 if run.step else bool(run.init)

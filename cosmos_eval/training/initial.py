@@ -130,10 +130,11 @@ def require_equal_features(model: Any, initial: InitialWeights) -> None:
 
 def explain_difference(what: str, model: Any, ours: CosmosModel) -> str:
     """Why features differ, as far as the descriptions of both models show it."""
-    keys = ("mean", "std", "resize", "interpolation") if what == "images" else ("tokenizer", "context_length", "padding")
+    keys = {"images": ("mean", "std", "resize", "interpolation"), "texts": ("tokenizer", "context_length")}[what]
     theirs, mine = model.describe(), ours.describe()
-    differing = [f"{key} {theirs[key]}, not {mine.get(key)}" for key in keys if key in theirs and theirs[key] != mine.get(key)]
-    return "; ".join(differing) or "another tower, preprocessing or tokenizer"
+    differing = [key for key in keys if key in theirs and theirs[key] != mine.get(key)]
+    words = [f"{key} {theirs[key]}, not {mine.get(key)}" for key in differing]
+    return "; ".join(words) or "another tower, preprocessing or tokenizer"
 
 
 def image_features(model: Any) -> Tensor:

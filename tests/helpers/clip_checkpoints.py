@@ -1,4 +1,4 @@
-"""Tiny random CLIPs with OpenAI's vocabulary, saved by open_clip and by transformers, and a COSMOS with two networks."""
+"""Tiny random CLIPs with OpenAI's vocabulary, saved by open_clip and transformers, and a COSMOS."""
 
 import json
 from functools import lru_cache
@@ -42,7 +42,9 @@ def write_open_clip(folder: Path, preprocessing: dict[str, Any] = PREPROCESSING,
     torch.manual_seed(1)
     network = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     perturb(network, 1)
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / "open_clip_model.safetensors")
+    save_file(
+        {key: value.contiguous() for key, value in network.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
     return folder
 
 
