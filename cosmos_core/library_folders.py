@@ -90,12 +90,15 @@ def transformers_files(model: COSMOS, state: Mapping[str, Tensor], half: bool) -
     }
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
     encoding = byte_pair_encoding()
+    words = sorted(encoding.encoder, key=encoding.encoder.__getitem__)
+    # open_clip has other names for the last two
+    vocabulary = {word: number for number, word in enumerate([*words[:-2], START, END])}
     merges = [" ".join(pair) for pair, _ in sorted(encoding.bpe_ranks.items(), key=lambda item: item[1])]
     tokenizer = {"tokenizer_class": "CLIPTokenizer", "model_max_length": model.context_length, "do_lower_case": True}
     return {
         "model.safetensors": weights_file(to_transformers(state), half),
         "preprocessor_config.json": as_json(images),
-        "vocab.json": as_json(encoding.encoder, indent=None),
+        "vocab.json": as_json(vocabulary, indent=None),
         "merges.txt": "\n".join(["#version: 0.2", *merges, ""]).encode(),
         "tokenizer_config.json": as_json({**tokenizer, **special}),
         "special_tokens_map.json": as_json(special),

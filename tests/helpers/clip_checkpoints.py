@@ -53,7 +53,10 @@ def clip_tokenizer() -> Any:
     """transformers' tokenizer of CLIP with OpenAI's words and merges."""
     encoding = byte_pair_encoding()
     merges = [pair for pair, _ in sorted(encoding.bpe_ranks.items(), key=lambda item: item[1])]
-    return hf.CLIPTokenizer(vocab=encoding.encoder, merges=merges, model_max_length=CONTEXT)
+    words = {number: word for word, number in encoding.encoder.items()}
+    words |= {49406: "<|startoftext|>", 49407: "<|endoftext|>"}  # open_clip has other names for these
+    vocab = {word: number for number, word in words.items()}
+    return hf.CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT)
 
 
 def write_transformers(folder: Path, **text: Any) -> Path:

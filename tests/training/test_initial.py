@@ -111,8 +111,8 @@ def test_new_poolers_are_said_and_have_the_weights_of_the_seed(specs, tmp_path: 
     result = train_from(config, notes)
     said = next(line for line in notes.lines if line.startswith("starting from"))
     assert said.endswith(
-        "these are not in it and begin with random weights: visual.attn_cross_pool, text_attn_cross_pool, "
-        "image_token_mapping, text_token_mapping, distill_logit_scale"
+        "these are not in it and begin with random weights: distill_logit_scale, "
+        "visual.attn_cross_pool, text_attn_cross_pool, image_token_mapping, text_token_mapping"
     )
     fresh, weights = initial_model(result.config.model, 7).state_dict(), load_initial(specs["open_clip"]).state
     for network in (result.student, result.teacher):  # at a learning rate of 0 they stay where they began
