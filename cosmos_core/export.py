@@ -51,12 +51,9 @@ def export_checkpoint(
             library has no such model.
         OSError: the disk is full or not writable; no partial file is left.
     """
-    is_folder = out.is_dir()
-    if out.exists() and not overwrite and not (layout in FOLDERS and is_folder and not any(out.iterdir())):
+    is_empty_folder = layout in FOLDERS and out.is_dir() and not any(out.iterdir())
+    if out.exists() and not overwrite and not is_empty_folder:
         raise RequestError(f"{out} exists already; give another name, or --overwrite")
-    if out.exists() and is_folder != (layout in FOLDERS):
-        kinds = ("a folder", "a file") if is_folder else ("a file", "a folder")
-        raise RequestError(f"{out} is {kinds[0]}, and --format {layout} writes {kinds[1]}; give another name")
     if layout in FOLDERS:
         left_out = write_folder(load_checkpoint(checkpoint, weights), out, layout, half)
         return f"{weights}, {'float16' if half else 'float32'} matrices; {left_out}"

@@ -31,7 +31,7 @@ def export(
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint file, or a released checkpoint's name.")
     ],
-    out: Annotated[Path, typer.Argument(writable=True, metavar="OUT", help="The file to write, or the folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, or the folder.")],
     form: Annotated[
         Format | None,
         typer.Option(
@@ -56,9 +56,11 @@ def export(
 ) -> None:
     """Write a checkpoint in the original project's layout, as safetensors, or for open_clip or transformers."""
     from cosmos_core.errors import RequestError
-    from cosmos_core.export import export_checkpoint
+    from cosmos_core.export import FOLDERS, export_checkpoint
+    from cosmos_eval.cli.arguments import check_output
 
     chosen = form or (Format.safetensors if out.suffix == ".safetensors" else Format.original)
+    check_output("OUT", out, folder=chosen.value in FOLDERS)
     if weights and chosen is Format.original:
         raise RequestError("--weights is for formats of one network: the original's layout holds both networks")
     description = export_checkpoint(

@@ -15,6 +15,7 @@ from cosmos_core.objectives.base import CROSS_ATTENTION
 from cosmos_core.parts import Part, frozen_names, parse_parts, place_of
 from cosmos_core.prepare import initial_model
 from cosmos_core.schedule import parameter_groups
+from cosmos_core.sizing import Workload, memory
 from cosmos_core.train import train
 from tests.core.small_steps import CONFIG, MODEL, gradients, noise, parameters, stepper
 from tests.core.test_train import coloured
@@ -129,6 +130,15 @@ def test_the_first_step_of_adamw_moves_each_layer_by_its_rate():
     scales |= {"token_embedding.weight": 0.125}
     for name, scale in scales.items():
         assert moved[name] == pytest.approx(1e-3 * scale, rel=1e-6), name
+
+
+def test_a_plan_counts_no_gradients_of_frozen_parts_and_refuses_parts_that_are_not_there():
+    counts = [sum(value.numel() for name, value in parameters(initial_model(MODEL, 0)).items() if name in names)
+              for names in (NAMES, frozen_names(NAMES, "text"))]  # fmt: skip
+    plan = memory(Workload(replace(CONFIG, freeze="text")))
+    assert plan["gradients"] == 4 * (counts[0] - counts[1])
+    with pytest.raises(RequestError, match=r"the model has no text.blocks.7"):
+        memory(Workload(replace(CONFIG, freeze="text.blocks.7")))
 
 
 @pytest.mark.parametrize("parts", [1, 2])

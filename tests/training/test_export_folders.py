@@ -116,6 +116,6 @@ def test_a_folded_vocabulary_and_folders_in_use_are_refused(checkpoint: Path, tm
     assert run_command(["export", str(checkpoint), str(tmp_path / "used"), "--format", "hf", "--overwrite"]) == 0
     assert (tmp_path / "used" / "notes.txt").read_text() == "mine"
     assert run_command(["export", str(checkpoint), str(folded), "--format", "hf", "--overwrite"]) == 2
-    assert "is a file, and --format hf writes a folder" in capsys.readouterr().err
+    assert "is a file; give a folder" in capsys.readouterr().err
     assert run_command(["export", str(checkpoint), str(tmp_path / "used"), "--format", "original", "--overwrite"]) == 2
-    assert "is a folder, and --format original writes a file" in capsys.readouterr().err
+    assert "is a folder; give a file" in capsys.readouterr().err
