@@ -69,7 +69,7 @@ class TrainConfig:
 
     model: Any = "toybox"
     """Name of a model configuration, or the configuration itself; change one value by `model.text_cfg.layers=6`.
-    Empty: the architecture of `init`."""
+    If empty, the architecture of `init`."""
     init: str = ""
     """Weights to start from, as a model spec (`open_clip:ARCH/TAG`, `hf:FOLDER`, `cosmos:FILE#student`); both networks
     start from them. Empty: random weights."""

@@ -68,19 +68,26 @@ class Notes(Silent):
 class AtTheStart(Callback):
     """Evaluates the teacher before the first step."""
 
+    tasks: list[str]
+
     def on_start(self, run: Run) -> None:
         assert run.step == 0
         assert same_weights(run.student, run.teacher)
-        self.results = evaluate(run.teacher, TASKS, limit=LIMIT)
+        self.results = evaluate(run.teacher, self.tasks, limit=LIMIT)
 
 
-@pytest.mark.parametrize("kind", ["open_clip", "hf", "student"])
-def test_step_0_evaluates_like_the_weights_themselves(specs, kind: str):
+@pytest.mark.parametrize(
+    ("kind", "tasks"),
+    [("open_clip", TASKS), ("hf", TASKS[::2]), ("student", TASKS[:2])],
+    ids=lambda value: str(value)[:9],
+)
+def test_step_0_evaluates_like_the_weights_themselves(specs, kind: str, tasks: list[str]):
     config, initial = prepare_initial(configured(specs[kind], steps=1))
     measuring = AtTheStart()
+    measuring.tasks = tasks
     train(config, records_of(config), callbacks=[measuring], initial=initial)
-    expected = evaluate(specs[kind], TASKS, limit=LIMIT)
-    assert len(expected) == len(TASKS)
+    expected = evaluate(specs[kind], tasks, limit=LIMIT)
+    assert len(expected) == len(tasks)
     for ours, theirs in zip(measuring.results, expected, strict=True):
         assert ours.benchmark.name == theirs.benchmark.name
         for name, metric in theirs.metrics.items():
