@@ -237,7 +237,7 @@ def test_objectives_are_listed_with_their_options_and_plugins(tmp_path: Path, mo
     monkeypatch.setenv("COSMOS_EVAL_PLUGINS", "0")
     assert cli.run_command(["list", "objectives"]) == 0
     said = capsys.readouterr()
-    assert (len(said.out.splitlines()), said.err) == (6, "")
+    assert (len(said.out.splitlines()), said.err) == (7, "")
 
 
 def test_an_objective_of_a_plugin_is_trained_from_the_command_line_and_help_imports_none(
