@@ -124,5 +124,10 @@ def backward_in_parts(
         }
         if last:  # temperatures once, in the pass in which DDP synchronises all parameters
             part_gradients |= {name: gradients[name] for name in TEMPERATURES if name in gradients}
-        torch.autograd.backward([getattr(features, name) for name in part_gradients], list(part_gradients.values()))
+        # a tower that is frozen as a whole gives features without a graph
+        trained = [name for name in part_gradients if getattr(features, name).requires_grad]
+        if trained:
+            torch.autograd.backward(
+                [getattr(features, name) for name in trained], [part_gradients[name] for name in trained]
+            )
     return losses, batch_features

@@ -13,6 +13,7 @@ from cosmos_core.file_checks import user_path
 from cosmos_core.objectives import REGISTRY, Views, objective_class
 from cosmos_core.objectives.options import checked_options
 from cosmos_core.overrides import nested, updated
+from cosmos_core.parts import parse_parts
 from cosmos_core.schedule import SCHEDULES
 from cosmos_core.short_repr import LONGEST, short_repr
 from cosmos_core.views import MultiCrop
@@ -67,10 +68,14 @@ class TrainConfig:
     """Column that holds the caption."""
 
     model: Any = "toybox"
-    """Name of a model configuration, or the configuration itself; change one value by `model.text_cfg.layers=6`."""
+    """Name of a model configuration, or the configuration itself; change one value by `model.text_cfg.layers=6`.
+    If empty, the architecture of `init`."""
+    init: str = ""
+    """Weights to start from, as a model spec (`open_clip:ARCH/TAG`, `hf:FOLDER`, `cosmos:FILE#student`); both networks
+    start from them. Empty: random weights."""
     objective: str = "cosmos"
     """`clip`, `slip`, `silc` or `cosmos`, as the COSMOS paper compares them; `multiview` and `distill` are rows of its
-    ablation; or an objective of a plug-in. `cosmos-eval list objectives` lists all."""
+    ablation; `siglip`; or an objective of a plug-in. `cosmos-eval list objectives` lists all."""
     objective_options: dict[str, Any] = field(default_factory=dict)
     """The objective's own settings, by `objective_options.KEY=VALUE`; `{}` removes those of a preset."""
 
@@ -97,6 +102,12 @@ class TrainConfig:
     """Learning rate at the end of that decay."""
     weight_decay: float = 0.5
     """Weight decay of matrices and embeddings; gains, biases and temperatures have none."""
+    freeze: str = ""
+    """Parts of the student that are not trained, separated by commas: `image`, `text` (whole towers),
+    `image.embeddings`, `image.blocks.0-5`, `text.blocks.3`, `image.head`, `poolers`, `temperatures`."""
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each block of a tower to the one below it; the head has the full rate, the
+    embeddings the lowest. 1: one rate for all."""
     beta1: float = 0.9
     """AdamW's beta1."""
     beta2: float = 0.98
@@ -187,6 +198,9 @@ class TrainConfig:
         for key in ("beta1", "beta2"):
             if not 0 <= getattr(self, key) < 1:
                 raise RequestError(f"{key} must be at least 0 and below 1, got {getattr(self, key)}")
+        if not 0 < self.layer_decay <= 1:
+            raise RequestError(f"layer_decay must be above 0 and at most 1, got {self.layer_decay}")
+        parse_parts(self.freeze)
         if not 0 <= self.momentum_teacher <= 1:
             raise RequestError(f"momentum_teacher must be from 0 to 1, got {self.momentum_teacher}")
 
@@ -205,6 +219,8 @@ class TrainConfig:
             RequestError: the objective does not take these options or needs other views. `__post_init__` does not
                 check this, since settings that depend on each other are changed one after the other.
         """
+        if not self.model and not self.init:
+            raise RequestError("model is empty, which takes the architecture of init, and init is empty too")
         self.required_views()
         options = checked_options(self.objective, objective_class(self.objective), self.objective_options)
         return replace(self, objective_options=options)
@@ -289,6 +305,9 @@ def _load(name_or_yaml: str) -> TrainConfig:
     values = read_yaml(path)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise RequestError(f"{path} must hold key: value pairs")
+    given = set(values)
     base = _load(require_preset_name(values.pop("preset"), path)) if "preset" in values else TrainConfig()
     # named after the file, so that its run is not written to the preset's folder
+    if values.get("init") and "preset" not in given and "model" not in values:
+        values["model"] = ""  # without a preset nobody has chosen an architecture
     return updated(base, {"name": path.stem, **values}, str(path))

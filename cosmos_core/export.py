@@ -1,4 +1,4 @@
-"""Exporting a checkpoint: in the original project's layout, or one network as safetensors."""
+"""Exporting a checkpoint: in the original project's layout, one network as safetensors, or for another library."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +13,10 @@ from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.files import atomic_path
 from cosmos_core.layouts import NetworkName
+from cosmos_core.library_folders import FOLDERS, write_folder
 
-Format = Literal["original", "safetensors"]
-FORMATS = ("original", "safetensors")
+Format = Literal["original", "safetensors", "open_clip", "hf"]
+FORMATS = ("original", "safetensors", *FOLDERS)
 PLAIN_ADAMW = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}
 """The original's AdamW options; ours may be fused, which does not matter to the stored moments."""
 
@@ -36,19 +37,26 @@ def export_checkpoint(
 
     Args:
         checkpoint: a file in any layout, or a released checkpoint's name.
-        form: `original`: the keys epoch, name, student, teacher, optimizer, and scaler if there is one; no wrapper's
+        layout: `original`: the keys epoch, name, student, teacher, optimizer, and scaler if there is one; no wrapper's
             prefixes. The original's training resumes from it in one process, and its evaluation and segmentation read
-            it. `safetensors`: one network, with its architecture in the metadata.
+            it. `safetensors`: one network, with its architecture in the metadata. `open_clip`, `hf`: one network in a
+            folder, as open_clip and transformers read it.
         weights: the network to export as safetensors; the original's layout holds both.
         half: matrices in float16, half the size. The optimizer's moments stay float32.
-        optimizer: keep the optimizer and the scaler; without them the original can only evaluate the file.
+        optimizer: keep the optimizer and the scaler; without them the original can only evaluate the file. That of a
+            run with `layer_decay` is left out, since the original has no such groups.
 
     Raises:
-        RequestError: `out` exists, the checkpoint cannot be read, or lacks a network that the layout needs.
+        RequestError: `out` exists, the checkpoint cannot be read, or lacks a network that the layout needs, or the
+            library has no such model.
         OSError: the disk is full or not writable; no partial file is left.
     """
-    if out.exists() and not overwrite:
+    is_empty_folder = layout in FOLDERS and out.is_dir() and not any(out.iterdir())
+    if out.exists() and not overwrite and not is_empty_folder:
         raise RequestError(f"{out} exists already; give another name, or --overwrite")
+    if layout in FOLDERS:
+        left_out = write_folder(load_checkpoint(checkpoint, weights), out, layout, half)
+        return f"{weights}, {'float16' if half else 'float32'} matrices; {left_out}"
     if layout == "safetensors":
         save_safetensors(
             out,
@@ -83,7 +91,7 @@ def original_layout(checkpoint: Path | str, half: bool = False, optimizer: bool 
         "name": name if isinstance(name, str) else path.stem,
         **networks,
     }
-    if optimizer and isinstance(content.get("optimizer"), Mapping):
+    if optimizer and isinstance(content.get("optimizer"), Mapping) and has_plain_groups(content):
         result["optimizer"] = plain_optimizer(content["optimizer"])
         if content.get("scaler"):
             result["scaler"] = dict(content["scaler"])
@@ -94,6 +102,12 @@ def original_layout(checkpoint: Path | str, half: bool = False, optimizer: bool 
 def network_state(model: nn.Module, half: bool) -> dict[str, Tensor]:
     """A network's weights; with `half`, matrices as float16, vectors and temperatures unchanged."""
     return {key: value.half() if half and value.ndim > 1 else value for key, value in model.state_dict().items()}
+
+
+def has_plain_groups(content: Mapping[str, Any]) -> bool:
+    """Whether the optimizer has the original's two groups: with `layer_decay` it has more, in another order."""
+    training = content.get("training")
+    return not isinstance(training, Mapping) or training.get("layer_decay", 1.0) == 1.0
 
 
 def plain_optimizer(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from cosmos_core.config import TrainConfig
+from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.objectives import Objective
+from cosmos_core.parts import frozen_names
 from cosmos_core.schedule import parameter_groups
 from cosmos_core.world import World
 
@@ -23,7 +25,8 @@ from cosmos_core.world import World
 def build_optimizer(config: TrainConfig, student: COSMOS, objective: Objective | None = None) -> torch.optim.AdamW:
     """AdamW over two groups, without and with weight decay, in the model's order; fused kernels on a CUDA device.
 
-    The groups hold every parameter of the student for every objective; AdamW leaves one without a gradient alone. The
+    With `layer_decay` there are two for each depth (`cosmos_core.schedule.parameter_groups`). The groups hold every
+    parameter of the student for every objective, also frozen ones; AdamW leaves one without a gradient alone. The
     objective's own parameters follow in further groups, split by the same rule, so that the student's parameters keep
     their numbers in the optimizer's state.
     """
@@ -31,7 +34,10 @@ def build_optimizer(config: TrainConfig, student: COSMOS, objective: Objective |
     # None lets torch choose, so that runs on a CPU keep their bits.
     fused = True if next(student.parameters()).device.type == "cuda" else None
     return torch.optim.AdamW(
-        [*parameter_groups(student, config.weight_decay), *(group for group in objective_groups if group["params"])],
+        [
+            *parameter_groups(student, config.weight_decay, config.layer_decay),
+            *(group for group in objective_groups if group["params"]),
+        ],
         lr=config.lr,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
@@ -39,13 +45,17 @@ def build_optimizer(config: TrainConfig, student: COSMOS, objective: Objective |
     )
 
 
-def freeze_unused(student: COSMOS, objective: Objective) -> list[str]:
-    """Freeze the parameters that the objective leaves without a gradient; returns their names.
+def freeze_parameters(student: COSMOS, objective: Objective, freeze: str = "") -> list[str]:
+    """Freeze the parts that the configuration names, and the parameters that the objective leaves without a gradient.
 
-    DDP waits for the gradient of every parameter with `requires_grad`; its `find_unused_parameters` would walk through
-    the graph in each step.
+    Returns the names of all. DDP waits for the gradient of every parameter with `requires_grad`; its
+    `find_unused_parameters` would walk through the graph in each step.
     """
-    frozen = [name for name, _ in student.named_parameters() if objective.unused(name)]
+    names = [name for name, _ in student.named_parameters()]
+    by_user = frozen_names(names, freeze)
+    frozen = [name for name in names if name in by_user or objective.unused(name)]
+    if by_user and len(frozen) == len(names):
+        raise RequestError(f"freeze={freeze} leaves no parameter to train that the objective uses")
     for name in frozen:
         student.get_parameter(name).requires_grad_(False)
     return frozen
@@ -63,7 +73,7 @@ class Networks:
     def __init__(
         self, config: TrainConfig, student: COSMOS, teacher: COSMOS, objective: Objective, world: World
     ) -> None:
-        freeze_unused(student, objective)
+        freeze_parameters(student, objective, config.freeze)
         student.set_grad_checkpointing(config.grad_checkpointing)
         self.cross_attention = objective.cross_attention
         self._student: Callable[..., Features] = student

@@ -21,7 +21,7 @@ from cosmos_core.data.sources import DataSource, Records
 from cosmos_core.data.tables import CaptionTable
 from cosmos_core.errors import RequestError
 from cosmos_core.objective_state import plugin_facts
-from cosmos_core.run_state import flatten, source_names, to_json_types
+from cosmos_core.run_state import flatten, portable_source, source_names, to_json_types
 from cosmos_core.step import Run
 from cosmos_core.world import World
 
@@ -81,6 +81,7 @@ def settings(config: TrainConfig) -> dict[str, str]:
     values = flatten(to_json_types(config.to_dict()))
     values = {key: value for key, value in values.items() if key.split(".")[0] not in MAY_DIFFER}
     values["data"] = "::".join(source_names(values["data"]))
+    values["init"] = portable_source(values["init"])
     values["out"] = "set" if values["out"] else "not set"
     return {key: shorten(value) for key, value in values.items()}
 

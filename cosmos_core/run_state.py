@@ -30,6 +30,8 @@ MAY_CHANGE = {
 """Settings that may differ when a run is resumed: they change no sample, no schedule and no formula."""
 ABSOLUTE_FOLDERS = re.compile(r"(?:^|(?<=[:,=\s]))(?:~[\w.-]*)?/(?:[^/,:\s]+/)*")
 """The folders of an absolute path: alone, after the kind of a source (`coco:`), or inside a command."""
+ADDED_SETTINGS: dict[str, Any] = {"objective_options": {}, "init": "", "freeze": "", "layer_decay": 1.0}
+"""Settings that older checkpoints do not have, with the values that mean the same."""
 LENGTH_SETTINGS = ("steps", "epochs", "samples")
 
 
@@ -43,8 +45,9 @@ def capture_run(run: Run, data_state: Mapping[str, Any], world: World) -> dict[s
         {"data": dict(data_state), "skipped": dict(run.skipped), "rng": rng_state(device_of(run))}
     )
     training = portable_settings(run.config)
-    if not training["objective_options"]:
-        del training["objective_options"]  # so that the file is as before this setting existed
+    for key, default in ADDED_SETTINGS.items():
+        if training[key] == default:
+            del training[key]  # so that the file is as before this setting existed
     scaler = {} if run.scaler is None else {"scaler": run.scaler.state_dict()}
     return {
         "step": run.step,
@@ -58,6 +61,7 @@ def capture_run(run: Run, data_state: Mapping[str, Any], world: World) -> dict[s
         "environment": environment(run, world),
         **objective_entry(run.config.objective, run.objective),
         **scaler,
+        **({"init": dict(run.init)} if run.init else {}),
     }
 
 
@@ -80,6 +84,7 @@ def restore_run(run: Run, content: Mapping[str, Any], path: Path, world: World) 
     if run.scaler is not None and content.get("scaler"):
         run.scaler.load_state_dict(dict(content["scaler"]))
     run.step, run.epoch = content["step"], content["epoch"]
+    run.init = dict(content.get("init", {}))
     run.skipped_steps = content.get("skipped_steps", 0)
     run.skipped_in_a_row = content.get("skipped_in_a_row", 0)
     skipped_by_rank = content["skipped"]
@@ -178,6 +183,8 @@ def incompatible_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
     old_values, new_values = flatten(to_json_types(old.to_dict())), flatten(to_json_types(new.to_dict()))
     if source_names(old_values["data"]) == source_names(new_values["data"]):
         del old_values["data"], new_values["data"]
+    for values in (old_values, new_values):
+        values["init"] = portable_source(values["init"])
     differing = [
         key
         for key in dict.fromkeys([*new_values, *old_values])
@@ -193,6 +200,7 @@ def portable_settings(config: TrainConfig) -> dict[str, Any]:
     stay."""
     values = config.to_dict()
     values["data"] = "::".join(map(portable_source, values["data"].split("::")))
+    values["init"] = portable_source(values["init"])
     for key in ("out", "eval_data_root"):
         if Path(values[key]).is_absolute() or values[key].startswith("~"):
             values[key] = Path(values[key]).name

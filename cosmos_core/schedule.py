@@ -6,6 +6,7 @@ from collections.abc import Callable
 from torch import nn
 
 from cosmos_core.errors import RequestError
+from cosmos_core.parts import count_blocks, steps_below_head
 
 Schedule = Callable[[int], float]
 
@@ -91,9 +92,26 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim >= 2 and not any(part in name for part in NO_DECAY)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two optimizer groups in the model's own order: the undecayed parameters, then the decayed ones."""
+def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict]:
+    """Two optimizer groups in the model's own order: the undecayed parameters, then the decayed ones.
+
+    With a `layer_decay` below 1 there are two for each depth, from the head down, and `lr_scale` is the factor of their
+    learning rate; those without parameters are left out.
+    """
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if layer_decay != 1.0:
+        blocks = count_blocks(name for name, _ in named)
+        depths = {name: steps_below_head(name, blocks) for name, _ in named}
+        groups = [
+            {
+                "params": [p for name, p in named if depths[name] == depth and is_decayed(name, p) == decayed],
+                "weight_decay": weight_decay if decayed else 0.0,
+                "lr_scale": layer_decay**depth,
+            }
+            for depth in sorted(set(depths.values()))
+            for decayed in (False, True)
+        ]
+        return [group for group in groups if group["params"]]
     return [
         {"params": [p for name, p in named if not is_decayed(name, p)], "weight_decay": 0.0},
         {"params": [p for name, p in named if is_decayed(name, p)], "weight_decay": weight_decay},

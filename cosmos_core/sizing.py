@@ -28,6 +28,7 @@ from cosmos_core.configs import checked, preset
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.objectives import Objective, Views, build_objective, objective_class
+from cosmos_core.parts import frozen_names
 from cosmos_core.peak_bytes import PeakBytes
 
 FLOAT = 4
@@ -157,6 +158,13 @@ class Workload:
         """Tokens of a caption."""
         return self.model["text_cfg"].get("context_length", 77)
 
+    @cached_property
+    def frozen(self) -> set[str]:
+        """Names of the parameters that the setting `freeze` keeps as they are."""
+        with torch.device("meta"):
+            network = COSMOS.from_config(self.model)
+        return frozen_names([name for name, _ in network.named_parameters()], self.config.freeze)
+
     def image_tokens(self, size: int) -> int:
         """Tokens of a square image, including the class token."""
         return (size // self.patch[0]) * (size // self.patch[1]) + 1
@@ -198,12 +206,14 @@ def parameter_counts(model: dict[str, Any] | str, chosen: Callable[[str], bool] 
 def memory(work: Workload) -> dict[str, float]:
     """Bytes on one device by use, between forward and backward of a step.
 
+    Activations of frozen parts are counted, although none are kept below the first part that is trained.
     Not counted: the allocator's slack, workspaces of kernels, communication buffers, and temporaries of the backward
     pass (about the activations of one block).
     """
     config, objective_parameters = work.config, work.objective_parameters
     parameters = sum(parameter_counts(work.model).values())
-    trained = parameters - sum(parameter_counts(work.model, work.objective.unused).values()) + objective_parameters
+    untrained = parameter_counts(work.model, lambda name: name in work.frozen or work.objective.unused(name))
+    trained = parameters - sum(untrained.values()) + objective_parameters
     part_size = work.local_batch // config.accumulate
     images = [(part_size * count, work.image_tokens(size), work.item) for count, size in work.image_views]
     texts = (part_size * work.captions, work.context, work.item)

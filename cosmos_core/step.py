@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,8 @@ class Run:
     """How many of the last steps in a row were skipped."""
     objective: Objective | None = None
     """The loss, on the student's device; the optimizer holds its parameters. None: the stepper builds it."""
+    init: dict[str, Any] = field(default_factory=dict)
+    """What the run started from (`cosmos_core.initial_weights.start_from`); empty: from random weights."""
 
     def record_skipped(self, broken: Mapping[str, str]) -> None:
         """Remember why samples were skipped, up to `MAX_SKIPPED_SAMPLES`."""
@@ -132,7 +135,7 @@ class Stepper:
         run, config = self.run, self.run.config
         lr, momentum = self.lr(run.step), self.momentum(run.step)
         for group in run.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)
         run.optimizer.zero_grad(set_to_none=True)
 
         buffers = [value.clone() for value in self.objective.buffers()]

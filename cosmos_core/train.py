@@ -14,6 +14,7 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
 from cosmos_core.data.sources import describe_lone_end_blocks
 from cosmos_core.errors import RequestError
+from cosmos_core.initial_weights import LoadInitial, describe_start, require_same_architecture, start_from
 from cosmos_core.logs import Logs, SpeedMeter, brief, read_metrics
 from cosmos_core.memory_errors import report_out_of_memory
 from cosmos_core.model import COSMOS
@@ -82,6 +83,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     reporter: Reporter | None = None,
     overwrite: bool = False,
+    initial: LoadInitial | None = None,
 ) -> TrainResult:
     """Pretrain a model as `config` says, alone or as one of torchrun's ranks; an unfinished run is resumed.
 
@@ -96,6 +98,8 @@ def train(
         reporter: shows progress; None is silent.
         overwrite: start from the beginning if `config.out` holds a training; without it an unfinished one with the same
             settings is resumed.
+        initial: loads the weights that `config.init` names (`cosmos_eval.training.initial` does); not called where a
+            run is resumed. `config.model` has their architecture.
 
     Raises:
         RequestError: no data, less than one batch, a folder with another training or a finished one, or a loss that is
@@ -104,7 +108,7 @@ def train(
     """
     world = join_world(config.device)
     try:
-        result = pretrain(config, data, world, callbacks, reporter or Silent(), overwrite)
+        result = pretrain(config, data, world, callbacks, reporter or Silent(), overwrite, initial)
     except Interrupted:
         leave_world(world)
         raise
@@ -133,6 +137,7 @@ def pretrain(
     callbacks: Sequence[Callback],
     reporter: Reporter,
     overwrite: bool,
+    initial: LoadInitial | None = None,
 ) -> TrainResult:
     """`train` in a process group that exists."""
     if config.threads:
@@ -140,6 +145,7 @@ def pretrain(
     if not world.is_main:
         reporter = Silent()
     config = config.resolved()  # settings that contradict each other are refused before anything is built
+    require_initial(config, initial)
     agree_on_settings(config, world)
     device = device_of(config.device, world)
     with report_out_of_memory(f"building the model on {device}; free memory there, or take a smaller model"):
@@ -156,7 +162,7 @@ def pretrain(
     logs = Logs(out, config, world, reporter.note)
     snapshots = Snapshots(out, config, world, reporter.note) if out is not None else None
     with snapshots.locked() if snapshots is not None else nullcontext():
-        return train_steps(stepper, loader, logs, snapshots, callbacks, reporter, overwrite)
+        return train_steps(stepper, loader, logs, snapshots, callbacks, reporter, overwrite, initial)
 
 
 def train_steps(
@@ -167,6 +173,7 @@ def train_steps(
     callbacks: Sequence[Callback],
     reporter: Reporter,
     overwrite: bool,
+    initial: LoadInitial | None = None,
 ) -> TrainResult:
     """The steps of a run, from its newest checkpoint on; the caller holds the lock of the run's folder."""
     run = stepper.run
@@ -176,6 +183,11 @@ def train_steps(
     position = (
         snapshots.restore(run, checkpoint_path) if snapshots is not None and checkpoint_path is not None else None
     )
+    if initial is not None and checkpoint_path is None:
+        weights = initial()
+        require_same_architecture(config.model, weights)
+        run.init = start_from((run.student, run.teacher), weights)
+        reporter.note(describe_start(run.init))
     agree_on_start(run, loader, position)
     plan = getattr(loader, "plan", None)
     if plan is not None and world.is_main and (line := describe_lone_end_blocks(plan.sources)):
@@ -241,6 +253,18 @@ def train_steps(
     seconds = speed.lap()["seconds"]
     networks = run.student.eval(), run.teacher.eval()
     return TrainResult(config, *networks, run.step, seconds, metrics_lines, dict(run.skipped), checkpoint)
+
+
+def require_initial(config: TrainConfig, initial: LoadInitial | None) -> None:
+    """RequestError unless weights are passed if, and only if, `config.init` names some, with an architecture."""
+    if bool(config.init) != (initial is not None):
+        problem = "nothing was passed for it" if config.init else "weights were passed"
+        raise RequestError(
+            f"init={config.init or '(empty)'} and {problem}: use cosmos_eval.training.callback.train_from, or "
+            "train(config, initial=...)"
+        )
+    if not config.model:
+        raise RequestError("model is empty: pass the architecture of the initial weights as config.model")
 
 
 def view_loader(

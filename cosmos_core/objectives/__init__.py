@@ -21,6 +21,7 @@ OBJECTIVES = {
     "silc": "cosmos_core.objectives.silc:Silc",
     "multiview": "cosmos_core.objectives.multiview:MultiView",
     "distill": "cosmos_core.objectives.distill:Distill",
+    "siglip": "cosmos_core.objectives.siglip:SigLip",
 }
 """Built-in objectives: setting -> module:class. A new one is a file here and a line in this table."""
 

@@ -20,12 +20,16 @@ class Clip(Objective):
 
     @classmethod
     def views(cls, images: MultiCrop, captions: int) -> Views:
-        # the augmentation of the second global view is the mild one: the first is always blurred in the published
-        # settings
-        mild = (images.blur[1], images.blur[1], 0.0)
-        return Views(replace(images, global_crops=1, local_crops=0, blur=mild), max(captions, 2), kept_captions=1)
+        return Views(mild_view(images), max(captions, 2), kept_captions=1)
 
     def forward(self, student: "Features", teacher: "Features | None", batch_size: int) -> Losses:
         """Losses of one step, of the first image and the first caption; `distill_loss` is zero."""
         images, texts = (views_of(x, batch_size)[:1] for x in (student.image_features, student.text_features))
         return contrastive_losses(images, texts, student.logit_scale, self.collectives)
+
+
+def mild_view(images: MultiCrop) -> MultiCrop:
+    """One global view, with the mild augmentation."""
+    # that of the second global view: the first is always blurred in the published settings
+    mild = (images.blur[1], images.blur[1], 0.0)
+    return replace(images, global_crops=1, local_crops=0, blur=mild)

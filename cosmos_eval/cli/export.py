@@ -16,6 +16,8 @@ class Format(StrEnum):
 
     original = "original"
     safetensors = "safetensors"
+    open_clip = "open_clip"
+    hf = "hf"
 
 
 class Weights(StrEnum):
@@ -29,17 +31,18 @@ def export(
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint file, or a released checkpoint's name.")
     ],
-    out: Annotated[Path, typer.Argument(dir_okay=False, writable=True, metavar="OUT", help="The file to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, or the folder.")],
     form: Annotated[
         Format | None,
         typer.Option(
             "--format",
             help="original: both networks, in the layout that the original project loads. safetensors: one network. "
+            "open_clip, hf: one network in a folder that open_clip or transformers loads. "
             "Default: safetensors for OUT.safetensors, else original.",
         ),
     ] = None,
     weights: Annotated[
-        Weights | None, typer.Option(help="The network to write as safetensors (default: teacher).")
+        Weights | None, typer.Option(help="The network to write (default: teacher; original: both).")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Matrices in float16: half the size.")] = False,
     optimizer: Annotated[
@@ -51,13 +54,15 @@ def export(
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
-    """Write a checkpoint in the original project's layout, or as safetensors."""
+    """Write a checkpoint in the original project's layout, as safetensors, or for open_clip or transformers."""
     from cosmos_core.errors import RequestError
-    from cosmos_core.export import export_checkpoint
+    from cosmos_core.export import FOLDERS, export_checkpoint
+    from cosmos_eval.cli.arguments import check_output
 
     chosen = form or (Format.safetensors if out.suffix == ".safetensors" else Format.original)
+    check_output("OUT", out, folder=chosen.value in FOLDERS)
     if weights and chosen is Format.original:
-        raise RequestError("--weights is for --format safetensors: the original's layout holds both networks")
+        raise RequestError("--weights is for formats of one network: the original's layout holds both networks")
     description = export_checkpoint(
         checkpoint, out, chosen.value, (weights or Weights.teacher).value, half, optimizer, overwrite
     )

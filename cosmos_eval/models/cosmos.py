@@ -19,6 +19,7 @@ from cosmos_core.cross_scores import cross_scores, image_states
 from cosmos_core.dense import patch_features, supported_attentions
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
+from cosmos_core.initial_weights import InitialWeights
 from cosmos_core.layouts import NetworkName
 from cosmos_core.model import COSMOS
 from cosmos_core.released import RELEASED
@@ -114,6 +115,10 @@ class CosmosModel(ShortRepr):
     def attentions(self) -> tuple[str, ...]:
         """Attention variants of `encode_patches`."""
         return supported_attentions(self.core.visual)
+
+    def initial_weights(self) -> InitialWeights:
+        """What a training starts from (`init`)."""
+        return InitialWeights(self.spec, self.core.config, self.core.state_dict())
 
     def facts(self) -> dict[str, Any]:
         """What `show model` prints beyond `describe()`."""

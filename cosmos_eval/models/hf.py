@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from cosmos_core.dense import patch_features, require_supported_tower, supported_attentions
+from cosmos_core.initial_weights import InitialWeights
+from cosmos_core.transformers_layout import TOKEN_EMBEDDINGS, config_from_transformers, from_transformers
 from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.base import ShortRepr, as_features, as_patches, scale_and_bias
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, tokenizer_identity
@@ -119,6 +121,14 @@ class HfModel(ShortRepr):
     @property
     def _padding(self) -> str:
         return "max_length" if self.family.pads_to_context else "longest"
+
+    def initial_weights(self) -> InitialWeights:
+        """What a training of COSMOS starts from (`init`); RequestError if COSMOS's model lacks such towers."""
+        state = self.network.state_dict()
+        embeddings = state.get(TOKEN_EMBEDDINGS)
+        vocabulary = 0 if embeddings is None else len(embeddings)
+        config = config_from_transformers(self.network.config.to_dict(), vocabulary, self.spec)
+        return InitialWeights(self.spec, config, from_transformers(state, config))
 
     def facts(self) -> dict[str, Any]:
         """What `show model` prints beyond `describe()`."""

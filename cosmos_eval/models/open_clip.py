@@ -20,6 +20,7 @@ from torch import Tensor
 from cosmos_core.byte_pairs import faster_tokenizer
 from cosmos_core.dense import patch_features, require_supported_tower, supported_attentions
 from cosmos_core.errors import RequestError
+from cosmos_core.initial_weights import InitialWeights
 from cosmos_core.text_tower import POOLED_AT_END, causal_text
 from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.base import ShortRepr, as_features, as_patches, format_error, scale_and_bias
@@ -33,7 +34,7 @@ from cosmos_eval.models.open_clip_compat import (
     get_tokenizer,
     list_architectures,
 )
-from cosmos_eval.models.open_clip_network import TextTowerError, build, check_shapes, fill
+from cosmos_eval.models.open_clip_network import TextTowerError, build, check_shapes, fill, initial_weights_of
 from cosmos_eval.models.open_clip_source import OpenClipSource, find_source, has_open_clip_tower, is_local
 from cosmos_eval.models.open_clip_text import text_library
 from cosmos_eval.models.preprocess import ImagePreprocess
@@ -127,6 +128,10 @@ class OpenClipModel(ShortRepr):
     def attentions(self) -> tuple[str, ...]:
         """Attention variants of `encode_patches`; none if the image tower has no patch features."""
         return supported_attentions(self.network.visual)
+
+    def initial_weights(self) -> InitialWeights:
+        """What a training of COSMOS starts from (`init`); RequestError if COSMOS's model lacks such towers."""
+        return initial_weights_of(self.network, self.config, self.spec)
 
     def facts(self) -> dict[str, Any]:
         """What `show model` prints beyond `describe()`."""

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_core.checkpoint import a_few
+from cosmos_core.configs import checked
 from cosmos_core.errors import RequestError
+from cosmos_core.initial_weights import InitialWeights
 from cosmos_core.weight_layouts import OPEN_CLIP, explain_other_library
 from cosmos_eval.models.base import format_error
 from cosmos_eval.models.open_clip_compat import convert_state_dict, convert_to_custom_text_state_dict, text_config
@@ -23,6 +25,8 @@ from cosmos_eval.models.open_clip_files import OPENAI_KEYS
 from cosmos_eval.models.open_clip_text import advise_on_text_tower, text_library
 from cosmos_eval.models.spec import LOCAL_DIR
 
+INITIAL_VALUES = ("init_logit_scale", "init_logit_bias", "custom_text")
+"""Keys of a configuration that do not say which towers a filled network has."""
 POSITION_IDS = "position_ids"
 """A buffer in old files; newer versions compute it."""
 
@@ -192,3 +196,18 @@ def check_position_embeddings(
                 f"{path} was trained with {stored.shape[0]} {positions} and {arch} has {built.shape[0]}; "
                 "name the architecture of that size"
             )
+
+
+def initial_weights_of(network: nn.Module, config: Mapping[str, Any], spec: str) -> InitialWeights:
+    """A network's weights as a COSMOS has them, whose towers are open_clip's own.
+
+    A text tower in a module of its own has other names and the same weights. A bias of a sigmoid loss is left out: it
+    belongs to the objective.
+
+    Raises:
+        RequestError: COSMOS's model cannot have such towers; says why.
+    """
+    model_config = checked({key: value for key, value in config.items() if key not in INITIAL_VALUES}, spec)
+    state = {key.removeprefix("text."): value for key, value in network.state_dict().items() if key != "logit_bias"}
+    state["logit_scale"] = state["logit_scale"].reshape(())
+    return InitialWeights(spec, model_config, state)

@@ -23,15 +23,23 @@ def records_of(config: "TrainConfig") -> "Sequence[Sample] | None":
 def train_from(config: "TrainConfig", reporter: Reporter | None = None, *, overwrite: bool = False) -> "TrainResult":
     """Train what a configuration describes.
 
-    A run that was stopped is resumed, unless `overwrite` replaces it. With `eval_every` the networks are evaluated
-    during training (`cosmos_eval.training.evaluator`).
+    With `init` it starts from the weights of that model spec (`cosmos_eval.training.initial`). A run that was stopped
+    is resumed, unless `overwrite` replaces it. With `eval_every` the networks are evaluated during training
+    (`cosmos_eval.training.evaluator`).
     """
     from cosmos_core.train import train
 
     reporter = reporter or Silent()
+    initial = None
+    if config.init:
+        from cosmos_eval.training.initial import prepare_initial
+
+        config, initial = prepare_initial(config, overwrite)
     callbacks: list[Callback] = []
     if config.eval_every:
         from cosmos_eval.training.evaluator import EvaluateEvery
 
         callbacks.append(EvaluateEvery(config, reporter))
-    return train(config, records_of(config), callbacks=callbacks, reporter=reporter, overwrite=overwrite)
+    return train(
+        config, records_of(config), callbacks=callbacks, reporter=reporter, overwrite=overwrite, initial=initial
+    )

@@ -69,9 +69,10 @@ class EvaluateEvery(Callback):
         self.group: Any = None
 
     def on_start(self, run: Run) -> None:
-        """Before the first step: make the evaluation of the step that a run is resumed from, if it was stopped."""
+        """Before the first step: evaluate what `init` gave, or a step that a stopped run did not."""
         self._begin(run, run.step)
-        due = run.step > 0 and run.step % self.config.eval_every == 0
+        # a run that starts from other weights has something to measure before its first step
+        due = run.step % self.config.eval_every == 0 if run.step else bool(run.init)
         done = {(line["network"], line["benchmark"]) for line in self.lines if line["step"] == run.step}
         wanted = {(network, planned.benchmark.name) for network in self.networks for planned in self.plan}
         if run.world.any(due and not wanted <= done):

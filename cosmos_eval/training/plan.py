@@ -26,6 +26,10 @@ def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
     """
     from cosmos_core.sizing import Workload
 
+    if config.init:
+        from cosmos_eval.training.initial import plan_initial
+
+        config = plan_initial(config)
     work = Workload(config, ranks)
     require_settings(config)
     require_known_suites(config)

@@ -214,7 +214,7 @@ def test_presets_and_settings_are_listed(capsys):
     assert [row[2] for row in settings if row[0] == "views.blur"] == ["[1, 0.1, 0.5]"]
 
 
-PLUGIN = """siglip = tests.core.siglip:SigLip
+PLUGIN = """sigmoid = tests.core.siglip:SigLip
 clip = tests.core.siglip:SigLip
 absent = no_such_module:SigLip
 """
@@ -225,10 +225,10 @@ def test_objectives_are_listed_with_their_options_and_plugins(tmp_path: Path, mo
     assert cli.run_command(["list", "objectives"]) == 0
     said = capsys.readouterr()
     rows = {row[0]: row[1:] for row in (line.split("\t") for line in said.out.splitlines())}
-    assert list(rows) == ["cosmos", "clip", "slip", "silc", "multiview", "distill", "siglip"]
+    assert list(rows) == ["cosmos", "clip", "slip", "silc", "multiview", "distill", "siglip", "sigmoid"]
     assert rows["cosmos"][1:] == ["averaged teacher, cross-attention", "-", "-"]
-    assert rows["siglip"][1:] == ["-", "init_bias=-10.0, init_scale=10.0", "learned-bias 1.0"]
-    assert rows["siglip"][0].startswith("SigLIP (Zhai et al. 2023)")
+    assert rows["sigmoid"][1:] == ["-", "init_bias=-10.0, init_scale=10.0", "learned-bias 1.0"]
+    assert rows["sigmoid"][0].startswith("SigLIP (Zhai et al. 2023)")
     taken, broken = said.err.splitlines()
     assert "plug-in learned-bias 1.0 is ignored where it provides the objective clip" in taken
     assert "objective absent of plug-in learned-bias 1.0" in broken
@@ -237,7 +237,7 @@ def test_objectives_are_listed_with_their_options_and_plugins(tmp_path: Path, mo
     monkeypatch.setenv("COSMOS_EVAL_PLUGINS", "0")
     assert cli.run_command(["list", "objectives"]) == 0
     said = capsys.readouterr()
-    assert (len(said.out.splitlines()), said.err) == (6, "")
+    assert (len(said.out.splitlines()), said.err) == (7, "")
 
 
 def test_an_objective_of_a_plugin_is_trained_from_the_command_line_and_help_imports_none(
@@ -253,7 +253,7 @@ def test_an_objective_of_a_plugin_is_trained_from_the_command_line_and_help_impo
     assert "objective loud of plug-in learned-bias 1.0 (loud:Loud) cannot be used: ImportError: imported" in line
     assert "loud" not in sys.modules
 
-    bias = ["--set", "objective=siglip", "--set", "objective_options.init_bias=-3"]
+    bias = ["--set", "objective=sigmoid", "--set", "objective_options.init_bias=-3"]
     assert cli.run_command(["train", str(tiny), *bias, "--dry-run"]) == 0
     plan = capsys.readouterr().out
     assert "the objective has 2 of its own" in plan_of(plan)["parameters"]

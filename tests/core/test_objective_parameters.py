@@ -36,7 +36,8 @@ from tests.core.test_step import broken
 from tests.core.test_train import CONFIG
 from tests.helpers.tiny_runs import coloured
 
-ENTRIES = "\n".join(f"{name.lower()} = tests.core.siglip:{name}" for name in ("SigLip", "Projected", "Forgetful"))
+CLASSES = {"sigmoid": "SigLip", "projected": "Projected", "forgetful": "Forgetful"}
+ENTRIES = "\n".join(f"{name} = tests.core.siglip:{cls}" for name, cls in CLASSES.items())
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,7 +56,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, st
 
 
 def siglip(**changes: Any) -> TrainConfig:
-    return replace(CONFIG, objective="siglip", **changes)
+    return replace(CONFIG, objective="sigmoid", **changes)
 
 
 def own(taking: Stepper) -> dict[str, torch.Tensor]:
@@ -98,7 +99,7 @@ def test_initial_values_come_from_the_seed_and_leave_the_global_generator_alone(
 
 
 def test_the_gradient_that_is_clipped_holds_the_objectives_own():
-    config = replace(SMALL, objective="siglip", grad_clip=1e-3)
+    config = replace(SMALL, objective="sigmoid", grad_clip=1e-3)
     taking = stepper(config)
     norm = taking(noise(config))["grad_norm"]
     kept = [p.grad for p in [*taking.run.student.parameters(), *taking.objective.parameters()] if p.grad is not None]
@@ -111,7 +112,7 @@ def test_the_gradient_that_is_clipped_holds_the_objectives_own():
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_a_batch_in_parts_has_the_gradients_of_the_batch(parts: int):
-    config = replace(SMALL, objective="siglip")
+    config = replace(SMALL, objective="sigmoid")
     batch = noise(config, dtype=torch.float64)
     whole, accumulated = stepper(config, torch.float64), stepper(replace(config, accumulate=parts), torch.float64)
     for taking in (whole, accumulated):
@@ -126,7 +127,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_batch(parts: int):
 
 
 def test_scaled_gradients_of_float16_are_unscaled_for_the_objective_too():
-    config = replace(SMALL, objective="siglip", grad_clip=1.0)
+    config = replace(SMALL, objective="sigmoid", grad_clip=1.0)
     plain, scaled = stepper(config), stepper(config)
     scaled.scaler = scaled.run.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     for taking in (plain, scaled):
@@ -136,7 +137,7 @@ def test_scaled_gradients_of_float16_are_unscaled_for_the_objective_too():
 
 @pytest.mark.parametrize("scale", [0.0, 1024.0])
 def test_a_step_that_is_left_out_leaves_parameters_and_buffers(scale: float):
-    config = replace(SMALL, objective="siglip", non_finite="skip")
+    config = replace(SMALL, objective="sigmoid", non_finite="skip")
     taking = stepper(config)
     if scale:
         taking.scaler = taking.run.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
@@ -148,7 +149,7 @@ def test_a_step_that_is_left_out_leaves_parameters_and_buffers(scale: float):
 
 def test_an_optimizer_without_the_objectives_parameters_is_refused():
     student = initial_model(SMALL.model, 0)
-    config = replace(SMALL, objective="siglip")
+    config = replace(SMALL, objective="sigmoid")
     run = Run(config, student, initial_model(SMALL.model, 1), build_optimizer(config, student), steps=20)
     with pytest.raises(ValueError, match="the optimizer lacks parameters of the objective"):
         Stepper(run)
@@ -162,7 +163,7 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_was_never_stopped(tmp_path:
     whole = train(config, coloured(8))
     content = read_file(tmp_path / "whole" / "step-00000006.pt")
     stored = content["objective"]
-    assert (stored["name"], stored["distribution"], stored["version"]) == ("siglip", "learned-bias", "1.0")
+    assert (stored["name"], stored["distribution"], stored["version"]) == ("sigmoid", "learned-bias", "1.0")
     assert set(stored["state"]) == {"bias", "log_scale", "samples"}
     assert stored["state"]["bias"].item() not in (-2.0, -10.0)
     assert stored["state"]["samples"].item() == 24
@@ -212,15 +213,15 @@ def test_another_version_of_the_plugin_goes_on_and_says_so(tmp_path: Path, plugi
     plugin("1.1")
     train(config, coloured(8), reporter=notes)
     said = [line for line in notes.lines if "learned-bias" in line]
-    assert said == ["objective siglip is of learned-bias 1.1 now, and was of learned-bias 1.0 before"]
+    assert said == ["objective sigmoid is of learned-bias 1.1 now, and was of learned-bias 1.0 before"]
     assert read_file(tmp_path / "run" / "last.pt")["objective"]["version"] == "1.1"
 
 
 def test_a_checkpoint_of_other_parameters_is_refused_and_stays(tmp_path: Path, plugin: Callable[..., None]):
     config = started(tmp_path / "run")
     before = (tmp_path / "run" / "step-00000002.pt").read_bytes()
-    plugin("2.0", "siglip = tests.core.siglip:WiderSigLip")
-    why = r"does not fit objective siglip: bias is \(\) of torch.float32 in the file and \(2,\) of .* here; "
+    plugin("2.0", "sigmoid = tests.core.siglip:WiderSigLip")
+    why = r"does not fit objective sigmoid: bias is \(\) of torch.float32 in the file and \(2,\) of .* here; "
     with pytest.raises(RequestError, match=why + r"install learned-bias 1\.0, which it was trained with") as refused:
         train(config, coloured(8))
     assert "\n" not in str(refused.value)
@@ -253,7 +254,7 @@ def test_a_checkpoint_that_lacks_or_adds_something_is_refused(tmp_path: Path, ch
 
 def test_the_advice_to_install_the_version_of_before_leads_on(tmp_path: Path, plugin: Callable[..., None]):
     config = started(tmp_path / "run")
-    plugin("2.0", "siglip = tests.core.siglip:WiderSigLip")
+    plugin("2.0", "sigmoid = tests.core.siglip:WiderSigLip")
     with pytest.raises(RequestError, match=r"install learned-bias 1\.0"):
         train(config, coloured(8))
     shutil.rmtree(tmp_path / "plugins" / "2.0")
@@ -274,8 +275,8 @@ def test_objectives_of_ours_leave_no_trace_in_a_checkpoint(tmp_path: Path, objec
 # --- ranks ------------------------------------------------------------------------------------------------------------
 
 CASES: dict[str, dict[str, Any]] = {
-    "siglip": {"grad_clip": 0.5},
-    "siglip, in parts": {"grad_clip": 0.5, "accumulate": 2},
+    "sigmoid": {"grad_clip": 0.5},
+    "sigmoid, in parts": {"grad_clip": 0.5, "accumulate": 2},
     "projected": {"objective_options": {"width": 16}},
 }
 
@@ -344,7 +345,7 @@ def test_two_ranks_do_what_one_process_does_and_hold_the_same_bits(tmp_path: Pat
 
 
 def test_options_are_typed_merged_and_taken_away():
-    changes = ["objective_options.init_bias=-3", "objective=siglip", "objective_options.init_scale=5e-1"]
+    changes = ["objective_options.init_bias=-3", "objective=sigmoid", "objective_options.init_scale=5e-1"]
     config = load_preset("toybox", changes)  # in any order
     assert repr(config.objective_options) == "{'init_bias': -3.0, 'init_scale': 0.5}"
     built = initial_objective(config)
@@ -356,12 +357,15 @@ def test_options_are_typed_merged_and_taken_away():
     ("changes", "why"),
     [
         (["objective_options.bias=1"], "objective cosmos has no option 'bias': it has none"),
-        (["objective=siglip", "objective_options.bias=1"], "has no option 'bias': it has init_bias, init_scale"),
-        (["objective=siglip", "objective_options.init_bias=much"], "init_bias takes a number, got 'much'"),
-        (["objective=siglip", "objective_options.init_bias=.nan"], "init_bias takes numbers that are finite"),
-        (["objective=siglip", "objective_options=3"], "objective_options takes key: value pairs, got 3"),
+        (["objective=sigmoid", "objective_options.bias=1"], "has no option 'bias': it has init_bias, init_scale"),
+        (["objective=sigmoid", "objective_options.init_bias=much"], "init_bias takes a number, got 'much'"),
+        (["objective=sigmoid", "objective_options.init_bias=.nan"], "init_bias takes numbers that are finite"),
+        (["objective=sigmoid", "objective_options=3"], "objective_options takes key: value pairs, got 3"),
         (["objective=projected"], "objective projected needs a value for objective_options.width"),
-        (["objective=siglipp"], "objective: 'siglipp' is none of cosmos, .*distill, forgetful, projected, siglip"),
+        (
+            ["objective=sigmoidd"],
+            "objective: 'sigmoidd' is none of cosmos, .*siglip, forgetful, projected, sigmoid",
+        ),
     ],
 )
 def test_options_that_an_objective_does_not_take_are_refused_in_one_line(changes: list[str], why: str):
@@ -374,7 +378,7 @@ def test_options_that_an_objective_does_not_take_are_refused_in_one_line(changes
 def test_ranks_that_begin_with_other_parameters_differ_in_a_fact():
     facts = []
     for bias in (-3.0, -4.0):
-        taking = stepper(replace(SMALL, objective="siglip", objective_options={"init_bias": bias}))
+        taking = stepper(replace(SMALL, objective="sigmoid", objective_options={"init_bias": bias}))
         facts.append(state_facts(taking.run, None))
     differing = [name for name in facts[0] if facts[0][name] != facts[1][name]]
     assert differing == ["the objective's parameters and buffers"]
@@ -397,8 +401,8 @@ class WithObject(SigLip):
 def test_a_state_that_could_not_be_saved_is_refused_before_the_first_step(
     plugin: Callable[..., None], cls: type, why: str
 ):
-    plugin("4.0", f"siglip = {cls.__module__}:{cls.__name__}")
-    with pytest.raises(RequestError, match=f"objective siglip: {why}") as refused:
+    plugin("4.0", f"sigmoid = {cls.__module__}:{cls.__name__}")
+    with pytest.raises(RequestError, match=f"objective sigmoid: {why}") as refused:
         train(siglip(), coloured(8))
     assert "\n" not in str(refused.value)
 
@@ -425,15 +429,15 @@ def test_options_are_settings_on_which_a_resumed_run_and_ranks_must_agree():
     one, other = (siglip(objective_options={"init_bias": bias}) for bias in (-10.0, -5.0))
     assert incompatible_settings(one, other) == ["objective_options.init_bias -10.0 there and -5.0 here"]
     assert settings(one)["objective_options.init_bias"] == "-10.0"
-    facts = plugin_facts("siglip")
-    assert facts["the plug-in of objective siglip"] == "learned-bias 1.0"
-    assert len(facts["the code of objective siglip"]) == 8
+    facts = plugin_facts("sigmoid")
+    assert facts["the plug-in of objective sigmoid"] == "learned-bias 1.0"
+    assert len(facts["the code of objective sigmoid"]) == 8
     assert plugin_facts("cosmos") == {}
 
 
 def test_values_that_a_constructor_refuses_are_told_in_one_line():
     with pytest.raises(
-        RequestError, match=r"siglip of plug-in learned-bias 1.0 cannot be built with init_scale=-1"
+        RequestError, match=r"sigmoid of plug-in learned-bias 1.0 cannot be built with init_scale=-1"
     ) as no:
         train(siglip(objective_options={"init_scale": -1.0}), coloured(8))
     assert "\n" not in str(no.value)
@@ -450,9 +454,9 @@ def test_values_that_a_constructor_refuses_are_told_in_one_line():
     ],
 )
 def test_an_objective_that_cannot_be_used_is_named_with_its_plugin(plugin: Callable[..., None], target: str, why: str):
-    plugin("3.0", f"siglip = {target}\nprojected = tests.core.siglip:Projected")
-    with pytest.raises(RequestError, match=f"objective siglip of plug-in learned-bias 3.0 .*{why}") as refused:
-        load_preset("toybox", ["objective=siglip"])
+    plugin("3.0", f"sigmoid = {target}\nprojected = tests.core.siglip:Projected")
+    with pytest.raises(RequestError, match=f"objective sigmoid of plug-in learned-bias 3.0 .*{why}") as refused:
+        load_preset("toybox", ["objective=sigmoid"])
     assert "\n" not in str(refused.value)
     load_preset("toybox", ["objective=projected", "objective_options.width=64"])
 

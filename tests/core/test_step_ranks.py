@@ -24,6 +24,8 @@ ON_TWO: dict[str, dict[str, Any]] = {
     **{name: {"objective": name, "grad_clip": 0.5} for name in OBJECTIVES},
     **{f"{name}, in parts": {"objective": name, "accumulate": 2} for name in ("cosmos", "clip")},
     "average after the step": {"ema_before_step": False},
+    "a frozen tower, in parts": {"objective": "clip", "freeze": "image", "accumulate": 2},
+    "frozen blocks, rates by layer": {"freeze": "text.blocks.0, temperatures", "layer_decay": 0.5},
     "recomputed activations": {"grad_checkpointing": True},
     "recomputed activations, in parts": {"grad_checkpointing": True, "accumulate": 2},
 }

@@ -55,7 +55,7 @@ def test_the_objective_with_a_learned_bias_trains_it_as_a_plugin(monkeypatch, tm
     (entry,) = re.findall(r'cosmos_core.objectives"\]\n(\w+) = "(.*)"', block(CORE, "toml", "entry-points"))
     put_distribution(tmp_path, " = ".join(entry))
     monkeypatch.syspath_prepend(str(tmp_path))
-    own = {"objective": "siglip", "objective_options": {"init_bias": -8}}
+    own = {"objective": "sigmoid", "objective_options": {"init_bias": -8}}
     changes = {"steps": 40, "batch_size": 8, "lr": 3e-3, **own}
     result = train(config_module.TrainConfig(**{**CONFIG.__dict__, **changes, "out": str(tmp_path)}), coloured(64))
     assert result.metrics[-1]["loss"] < 0.8 * result.metrics[0]["loss"]

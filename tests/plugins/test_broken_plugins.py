@@ -13,7 +13,7 @@ GOOD = {
     "tasks": "linear-probe",
     "readers": "labelled-parquet",
     "models": "late:PATCHES",
-    "objectives": "siglip",
+    "objectives": "sigmoid",
     "benchmarks": "fruit-probe",
     "suites": "fruit",
 }
@@ -174,14 +174,14 @@ def test_a_name_of_a_definition_is_taken_once(extras, tmp_path, monkeypatch, bel
 
 @pytest.mark.parametrize(
     ("what", "name"),
-    [("tasks", "same-class"), ("readers", "labelled-parquet"), ("models", "late"), ("objectives", "siglip")],
+    [("tasks", "same-class"), ("readers", "labelled-parquet"), ("models", "late"), ("objectives", "sigmoid")],
 )
 def test_a_name_of_two_distributions_is_refused(extras, fruit, tmp_path, monkeypatch, what, name, capsys):
     folder = put_distribution(tmp_path / "site", group_of(what), f"{name} = second_module:INFO", "INFO = 1", "second")
     monkeypatch.syspath_prepend(str(folder))
     words = {
         "models": ["run", "--model", "late:2", "--benchmark", "toybox-retrieval", "--out", tmp_path / "out"],
-        "objectives": ["train", "toybox", "--set", "objective=siglip", "--dry-run"],
+        "objectives": ["train", "toybox", "--set", "objective=sigmoid", "--dry-run"],
         "tasks": ["data", "check", "fruit-pairs", "--data-root", fruit],
         "readers": ["data", "check", "fruit-probe", "--data-root", fruit],
     }[what]

@@ -55,7 +55,7 @@ def folder_of(out: Path, model: str) -> Path:
         ("tasks", ["linear-probe", "same-class"]),
         ("readers", ["labelled-parquet", "image-pairs"]),
         ("models", ["late:PATCHES", "brightness:..."]),
-        ("objectives", ["siglip"]),
+        ("objectives", ["sigmoid"]),
         ("benchmarks", SUITE),
         ("suites", ["fruit"]),
     ],

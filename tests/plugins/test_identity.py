@@ -117,7 +117,7 @@ def test_plugins_that_are_turned_off_are_named_where_a_name_is_not_found(extras,
         ["run", "--model", "cosmos:toybox", "--benchmark", "fruit-probe", "--out", tmp_path / "out"],
         ["run", "--model", "cosmos:toybox", "--suite", "fruit", "--out", tmp_path / "out"],
         ["data", "check", definition],
-        ["train", "toybox", "--set", "objective=siglip", "--dry-run"],
+        ["train", "toybox", "--set", "objective=sigmoid", "--dry-run"],
     ):
         assert command(*words) == 2
         said = capsys.readouterr().err

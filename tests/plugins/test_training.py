@@ -13,7 +13,7 @@ from tests.cli.test_cli_train import TINY_RUN, write_shard
 from tests.helpers.killing import differences, final_state
 from tests.plugins.test_evaluation import command, definition
 
-OBJECTIVE = {"objective": "siglip", "objective_options": {"init_bias": -3.0}}
+OBJECTIVE = {"objective": "sigmoid", "objective_options": {"init_bias": -3.0}}
 
 
 @pytest.fixture(scope="module")

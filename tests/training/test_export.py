@@ -64,8 +64,8 @@ def test_the_exported_optimizer_goes_into_the_originals_adamw(trained: Path, tmp
 
 
 def test_parameters_of_an_objective_stay_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(put_distribution(tmp_path / "plugin", "siglip = tests.core.siglip:SigLip")))
-    config = replace(CONFIG, objective="siglip", steps=2, out=str(tmp_path))
+    monkeypatch.syspath_prepend(str(put_distribution(tmp_path / "plugin", "sigmoid = tests.core.siglip:SigLip")))
+    config = replace(CONFIG, objective="sigmoid", steps=2, out=str(tmp_path))
     train(config, coloured(8))
     assert len(read_file(tmp_path / "last.pt")["optimizer"]["param_groups"]) == 3
     content = exported(tmp_path / "last.pt", tmp_path / "original.pt")
