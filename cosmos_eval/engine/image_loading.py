@@ -26,6 +26,9 @@ from cosmos_eval.engine.worker_count import PREFETCHED, Probe, Workers
 from cosmos_eval.profiling import current_profile
 from cosmos_eval.progress import Reporter
 
+ReadTarget = Callable[[int, tuple[int, int]], Tensor]
+"""Position of an image, its height and width -> what belongs to it; picklable."""
+
 _THREADS = min(8, os.cpu_count() or 1)
 _PROBED = 4
 """Images that are loaded first to see how long it takes and how large they are."""
@@ -87,11 +90,13 @@ class _ImageDataset(Dataset[_Loaded | _LoadError]):
         preprocess: Callable[[Image.Image], Any],
         decoder: Decoder = PILLOW,
         resized: ResizedImages | None = None,
+        read_target: ReadTarget | None = None,
     ) -> None:
         self.images = images
         self.preprocess = preprocess
         self.decoder = decoder
         self.resized = resized
+        self.read_target = read_target
 
     def __len__(self) -> int:
         return len(self.images)
@@ -105,6 +110,7 @@ class _ImageDataset(Dataset[_Loaded | _LoadError]):
                 return _Loaded(source.key, pixels, time.perf_counter() - start, 0.0)
             with use_decoder(self.decoder):
                 image = source.load()
+            target = None if self.read_target is None else self.read_target(i, (image.height, image.width))
         except RequestError as error:
             return _LoadError(str(error))
         decoded = time.perf_counter()
@@ -112,6 +118,8 @@ class _ImageDataset(Dataset[_Loaded | _LoadError]):
             pixels = self.preprocess(image)
         except RequestError as error:
             return _LoadError(f"image {source.key}: {error}")
+        if target is not None:
+            pixels = (pixels, target)
         return _Loaded(source.key, pixels, decoded - start, time.perf_counter() - decoded)
 
 
@@ -161,9 +169,10 @@ class _CheckedCollate:
 
 
 def _tensor_bytes(value: Any) -> int:
-    """Return the bytes of a tensor, or of the tensors in a tuple or list."""
-    entries = value if isinstance(value, tuple | list) else [value]
-    return sum(entry.nbytes for entry in entries if isinstance(entry, Tensor))
+    """Return the bytes of a tensor, or of the tensors in nested tuples or lists."""
+    if isinstance(value, tuple | list):
+        return sum(map(_tensor_bytes, value))
+    return value.nbytes if isinstance(value, Tensor) else 0
 
 
 def _shape_and_type(x: Tensor) -> str:
@@ -206,18 +215,23 @@ def each_image(
     preprocess: Callable[[Image.Image], Any],
     workers: int | Workers,
     decoder: Decoder = PILLOW,
+    read_target: ReadTarget | None = None,
+    pin_memory: bool = False,
 ) -> Iterator[Any]:
     """Yield what `preprocess` returns for each image, one at a time and in order; images may differ in shape.
 
     Args:
         workers: processes that decode and preprocess; 0 does it in this process. `Workers` may choose the
             number; this process then goes on without them if they fail.
+        read_target: reads what belongs to an image, such as its mask; (result of `preprocess`, target) is yielded then.
+        pin_memory: return tensors in page-locked memory, for asynchronous copies to a CUDA device.
 
     Raises:
-        RequestError: as `image_batches`.
+        RequestError: as `image_batches`, or `read_target` raises it.
     """
     chosen = Workers(workers) if isinstance(workers, int) else workers
-    yield from chosen.count_waiting(_load(_ImageDataset(images, preprocess, decoder), None, chosen, _unchanged))
+    dataset = _ImageDataset(images, preprocess, decoder, read_target=read_target)
+    yield from chosen.count_waiting(_load(dataset, None, chosen, _unchanged, pin_memory))
 
 
 def _load(
