@@ -6,8 +6,9 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -140,11 +141,27 @@ def _collate(items: list[_Loaded | _LoadError], lengths_differ: bool = False) ->
         return _Loaded(first_key, pad_sequence([item.pixels for item in loaded], batch_first=True), *seconds)
     for item in loaded:
         if item.pixels.shape != first_pixels.shape or item.pixels.dtype != first_pixels.dtype:
-            return _LoadError(
-                f"image {item.key}: the model's preprocess returned {_shape_and_type(item.pixels)} for it and "
-                f"{_shape_and_type(first_pixels)} for image {first_key}; return one shape and type for all images"
-            )
+            return _ShapesDiffer(item.key, _shape_and_type(item.pixels), first_key, _shape_and_type(first_pixels))
     return _Loaded(first_key, torch.stack([item.pixels for item in loaded]), *seconds)
+
+
+@dataclass(frozen=True)
+class _ShapesDiffer(_LoadError):
+    """The message for an image whose pixels have another shape or type than those of the first one."""
+
+    line: str = field(init=False)
+    key: str
+    pixels: str
+    """Shape and type."""
+    first_key: str
+    first_pixels: str
+
+    def __post_init__(self) -> None:
+        line = (
+            f"image {self.key}: the model's preprocess returned {self.pixels} for it and {self.first_pixels} for image "
+            f"{self.first_key}; return one shape and type for all images"
+        )
+        object.__setattr__(self, "line", line)
 
 
 @dataclass(frozen=True)
@@ -206,8 +223,9 @@ def image_batches(
     """
     chosen = Workers(workers) if isinstance(workers, int) else workers
     dataset = _ImageDataset(images, preprocess, decoder, resized)
-    collate = partial(_collate, lengths_differ=getattr(preprocess, "lengths_differ", False))
-    yield from chosen.count_waiting(_load(dataset, batch_size, chosen, collate, pin_memory))
+    lengths_differ = getattr(preprocess, "lengths_differ", False)
+    collate = partial(_collate, lengths_differ=lengths_differ)
+    yield from chosen.count_waiting(_load(dataset, batch_size, chosen, collate, pin_memory, lengths_differ))
 
 
 def each_image(
@@ -240,27 +258,36 @@ def _load(
     workers: Workers,
     collate: Callable[[Any], _Loaded | _LoadError],
     pin_memory: bool = False,
+    has_rows_of_any_length: bool = False,
 ) -> Iterator[Any]:
     """Yield the pixels of each batch, or of each image if `batch_size` is None."""
     step = batch_size or 1
-    number = workers.choose(len(dataset), step, lambda: _probe(dataset))
+    part = step if has_rows_of_any_length else workers.part_size(len(dataset), step)
+    number = workers.choose(len(dataset), part, lambda: _probe(dataset))
+    is_divided = bool(number) and part < step
+    parts = _divide(len(dataset), step, part) if is_divided else []
 
-    def loader(part: Dataset[Any], number: int) -> Any:
+    def loader(images: Dataset[Any], number: int) -> Any:
         smaller = "--batch-size" if batch_size else ""
         memory = shared_memory_for(number, PREFETCHED, "--workers 0", smaller)
+        sampling: dict[str, Any] = {"batch_size": batch_size, "shuffle": False}
+        if number and is_divided:
+            sampling = {"batch_sampler": [list(members) for batch in parts for members in batch]}
         return DataLoader(
-            part,
-            batch_size=batch_size,
-            shuffle=False,
+            images,
             collate_fn=_CheckedCollate(memory, collate, workers.is_auto),
-            pin_memory=pin_memory,
+            pin_memory=pin_memory and not (number and is_divided),  # whole batches are, when they are joined
+            **sampling,
             **_worker_options(number),
         )
 
     done = 0
     if number:
         try:
-            for loaded in _read_workers(lambda: loader(dataset, number)):
+            batches = _read_workers(lambda: loader(dataset, number))
+            if is_divided:
+                batches = _join_parts(batches, list(map(len, parts)), pin_memory)
+            for loaded in batches:
                 if workers.is_auto and isinstance(loaded, _NoRoom):
                     raise _WorkersFailed(loaded.line)
                 yield _unpack(loaded)
@@ -272,6 +299,45 @@ def _load(
             workers.give_up(error.reason)
     for loaded in worker_batches(loader(Subset(dataset, range(done * step, len(dataset))), 0)):
         yield _unpack(loaded)
+
+
+def _divide(images: int, batch: int, part: int) -> list[list[range]]:
+    """Return the positions of the images of each part of each batch."""
+    batches = [range(start, min(start + batch, images)) for start in range(0, images, batch)]
+    return [[members[i : i + part] for i in range(0, len(members), part)] for members in batches]
+
+
+def _join_parts(
+    parts: Iterator[_Loaded | _LoadError], counts: Sequence[int], pin_memory: bool
+) -> Iterator[_Loaded | _LoadError]:
+    """Join the parts of each batch; `counts` has the number of parts of each. The first error is a batch's result."""
+    for count in counts:
+        loaded = list(islice(parts, count))
+        joined = _collate_parts(loaded)
+        if pin_memory and isinstance(joined, _Loaded):
+            joined = joined._replace(pixels=joined.pixels.pin_memory())
+        yield joined
+
+
+def _collate_parts(parts: list[_Loaded | _LoadError]) -> _Loaded | _LoadError:
+    loaded: list[_Loaded] = []
+    for part in parts:
+        if isinstance(part, _LoadError) and not (isinstance(part, _ShapesDiffer) and loaded):
+            return part
+        # All parts are compared with the first image of the batch, as the images of a whole batch are.
+        if isinstance(part, _Loaded):
+            described = [(part.key, _shape_and_type(part.pixels[0]))]
+        else:
+            described = [(part.first_key, part.first_pixels), (part.key, part.pixels)]
+        first = loaded[0].key if loaded else described[0][0]
+        first_pixels = _shape_and_type(loaded[0].pixels[0]) if loaded else described[0][1]
+        for key, pixels in described:
+            if pixels != first_pixels:
+                return _ShapesDiffer(key, pixels, first, first_pixels)
+        assert isinstance(part, _Loaded)
+        loaded.append(part)
+    seconds = sum(part.decode_seconds for part in loaded), sum(part.preprocess_seconds for part in loaded)
+    return _Loaded(loaded[0].key, torch.cat([part.pixels for part in loaded]), *seconds)
 
 
 def _probe(dataset: _ImageDataset) -> Probe | None:
