@@ -1,6 +1,6 @@
 """Check in eight minutes that a GPU gives what the CPU gives, and measure how fast it is.
 
-    python benchmarks/gpu_smoke.py [--device cuda] [--minutes 8] [--tiny] [--only STAGE ...] [--out results/gpu.md]
+    python benchmarks/gpu_smoke.py [--device cuda] [--minutes 8] [--tiny] [--only STAGE ...] [--out gpu.md]
 
 Needs no network and no data. Stages come in the order of their worth, so a budget that ends leaves out rates, not
 checks. A stage that fails does not stop the others. `--device cpu --tiny` tries the script itself in about a minute.

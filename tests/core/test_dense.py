@@ -246,7 +246,7 @@ REFUSED: dict[str, Any] = {
 def test_other_towers_are_refused_in_one_line(reason: str):
     visual = REFUSED[reason]()
     with pytest.raises(
-        RequestError, match=f"^mine gives no features of patches: .*{reason}.*; COSMOS, open_clip's ViTs"
+        RequestError, match=f"^mine gives no features of patches: .*{reason}.*; COSMOS, open_clip's and timm's ViTs"
     ):
         require_supported_tower(visual, "mine")
     with pytest.raises(RequestError, match=reason) as refusal:
