@@ -9,6 +9,7 @@ from torch import Tensor
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.device_copies import HostCopy, late_batches
 from cosmos_eval.engine.image_loading import image_batches
+from cosmos_eval.engine.kept_casts import kept_casts
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.unit_features import FeatureCheck, image_name, text_name
 from cosmos_eval.profiling import phase, time_items
@@ -73,8 +74,9 @@ def _encode_batches(
             # Other ranks send their features to rank 0 through main memory.
             yield features if engine.ranks.is_main else HostCopy(features), check
 
-    for features in check_late(launch(), late_batches(engine.device), unit):
-        yield features.read() if isinstance(features, HostCopy) else features
+    with kept_casts(engine.model, engine.keeps_casts):
+        for features in check_late(launch(), late_batches(engine.device), unit):
+            yield features.read() if isinstance(features, HostCopy) else features
 
 
 def check_late(launched: Iterable[tuple[_Value, FeatureCheck]], late: int, phase_name: str) -> Iterator[_Value]:

@@ -29,6 +29,7 @@ from cosmos_eval.engine.dense import DenseFeatures
 from cosmos_eval.engine.encoding import encode_images, encode_texts
 from cosmos_eval.engine.image_loading import ReadTarget, compute_digests
 from cosmos_eval.engine.image_tower import ImageTower, decoder_for
+from cosmos_eval.engine.kept_casts import keeps_casts
 from cosmos_eval.engine.layer_progress import LayerProgress
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
 from cosmos_eval.engine.rank_group import RankGroup, Work
@@ -352,6 +353,11 @@ class Engine:
         """
         return window_features(self, images, settings, keep_pixels, reporter, read_target)
 
+    @property
+    def keeps_casts(self) -> bool:
+        """Whether autocast casts the weights once for all batches (`cosmos_eval.engine.kept_casts`)."""
+        return not self.is_precomputed and keeps_casts(self.precision, self.device, self.compiled)
+
     def precision_of(self, windows: bool) -> str:
         """Return the precision as results record it; windows do not pass the compiled tower."""
         return self.precision.replace("+compile", "") if windows else self.precision
@@ -366,6 +372,8 @@ class Engine:
                 record["compiled"] = "image tower"
             if self.resized is not None:
                 record["resized"] = recipe_digest(self.resized.recipe)
+        if self.keeps_casts:
+            record["weights"] = f"cast to {self.precision.partition('+')[0]} once"
         if self.decoder.name != PIL:
             record["decoder"] = {"name": self.decoder.name, "drift": self.decoder_differences}
         return record

@@ -125,7 +125,7 @@ class _ImageDataset(Dataset[_Loaded | _LoadError]):
             return _LoadError(str(error))
         decoded = time.perf_counter()
         try:
-            pixels = self.preprocess(image)
+            pixels: Any = self.preprocess(image)
         except RequestError as error:
             return _LoadError(f"image {source.key}: {error}")
         if target is not None:

@@ -10,6 +10,7 @@ from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.dense import DenseFeatures, Normalise, dense_features
 from cosmos_eval.engine.device_copies import late_batches
 from cosmos_eval.engine.image_loading import ReadTarget
+from cosmos_eval.engine.kept_casts import kept_casts
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.unit_features import FeatureCheck, image_name, normalise_and_check_later, require_items
 from cosmos_eval.models.base import require_patch_encoder
@@ -58,7 +59,8 @@ def window_features(
         return unit_features.reshape(features.shape)
 
     task = (reporter or engine.reporter).task("encoding windows", len(images), "images")
-    with task as advance, engine.layer_progress.shown(advance):
+    casts = kept_casts(engine.model, engine.keeps_casts)
+    with task as advance, engine.layer_progress.shown(advance), casts:
         unchecked = dense_features(
             images,
             settings,

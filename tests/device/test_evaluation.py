@@ -1,5 +1,7 @@
 """All tasks on a pretended card: no tensor on a wrong device, the CPU's metrics in float32, few waits of the host."""
 
+from unittest import mock
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from cosmos_eval import evaluate, load_model
 from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.engine import Engine, image_loading
+from cosmos_eval.engine.encoding import encode_images
 from tests.device.pretended import pretended_card
 from tests.engine.test_batch_splitter import make_images
 from tests.helpers.patch_models import settings
@@ -179,3 +182,24 @@ def test_a_bad_patch_is_refused_before_its_image_is_used():
         with pytest.raises(RequestError, match=f"embedding of image {images[3].key} is zero"):
             used.extend(dense.index for dense in engine.window_features(images, settings(crop=0, short_side=64)))
     assert used == [0, 1]
+
+
+def test_weights_are_cast_once_for_all_batches():
+    images = make_images(24)
+    with pretended_card() as card:
+        engine = Engine(load_model("cosmos:toybox", device="cuda"), batch_size=4)
+        assert engine.precision == "bf16"
+        assert engine.encoding_record(windows=True)["weights"] == "cast to bf16 once"
+        features, casts = [], []
+        for is_kept in (False, True):
+            before = card.kernels["_to_copy"]
+            features.append(encode_all(engine, images, is_kept))
+            casts.append(card.kernels["_to_copy"] - before)
+        assert torch.equal(*[part.cpu() for part in features])
+    assert casts[1] < casts[0] / 2
+
+
+def encode_all(engine, images, is_kept):
+    batches = [images[start : start + 4] for start in range(0, len(images), 4)]
+    with mock.patch.object(Engine, "keeps_casts", is_kept):
+        return torch.cat(list(encode_images(engine, None, batches)))
