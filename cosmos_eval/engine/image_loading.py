@@ -125,12 +125,12 @@ class _ImageDataset(Dataset[_Loaded | _LoadError]):
             return _LoadError(str(error))
         decoded = time.perf_counter()
         try:
-            pixels: Any = self.preprocess(image)
+            value: Any = self.preprocess(image)
         except RequestError as error:
             return _LoadError(f"image {source.key}: {error}")
         if target is not None:
-            pixels = (pixels, target)
-        return _Loaded(source.key, pixels, decoded - start, time.perf_counter() - decoded)
+            value = (value, target)
+        return _Loaded(source.key, value, decoded - start, time.perf_counter() - decoded)
 
 
 def _collate(items: list[_Loaded | _LoadError], lengths_differ: bool = False) -> _Loaded | _LoadError:
