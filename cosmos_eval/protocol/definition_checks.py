@@ -78,10 +78,8 @@ def check_definition(source: Source) -> dict[str, Any]:
     if definition["version"] < 1:
         raise source.refuse(("version",), "version must be at least 1")
     if info is None:
-        raise source.refuse(
-            ("task",),
-            f"unknown task {short_repr(definition['task'])}{near(definition['task'], TASKS.names())}{off_note()}",
-        )
+        advice = close(definition["task"], TASKS.names()) or "; see `cosmos-eval list tasks`"
+        raise source.refuse(("task",), f"unknown task {short_repr(definition['task'])}{advice}{off_note()}")
     definition = {**definition, "dataset": _with_test_split(source, definition["dataset"], info)}
     _check_dataset(source, definition, info)
     metrics = read_metrics(source, definition, info)
