@@ -6,15 +6,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from cosmos_core.errors import RequestError, dead_worker_error, dead_worker_reason, is_dead_worker_error
@@ -23,6 +21,15 @@ from cosmos_core.worker_timeouts import SECONDS, worker_batches
 from cosmos_eval.datasets.decoders import PILLOW, Decoder, use_decoder
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.resized import ResizedImages
+from cosmos_eval.engine.image_collation import (
+    Loaded,
+    LoadError,
+    NoRoom,
+    collate_images,
+    divide_batches,
+    join_parts,
+    tensor_bytes,
+)
 from cosmos_eval.engine.worker_count import PREFETCHED, Probe, Workers
 from cosmos_eval.profiling import current_profile
 from cosmos_eval.progress import Reporter
@@ -63,35 +70,10 @@ def _known_digest(image: ImageSource) -> str | None:
     return digest
 
 
-@dataclass(frozen=True)
-class _LoadError:
-    """The message of a RequestError in a worker process.
-
-    A worker returns it as a value. If the worker raised the error, the DataLoader would put the worker's traceback into
-    its message; this way, the message is one line and the same with and without workers.
-    """
-
-    line: str
-
-
-class _NoRoom(_LoadError):
-    """The message of a worker whose batch does not fit in shared memory."""
-
-
-class _Loaded(NamedTuple):
-    """A preprocessed image, or a batch of them, and the seconds that a worker spent on it."""
-
-    key: str
-    """The key of the image, or of the first image of the batch."""
-    pixels: Any
-    decode_seconds: float
-    preprocess_seconds: float
-
-
-class _ImageDataset(Dataset[_Loaded | _LoadError]):
+class _ImageDataset(Dataset[Loaded | LoadError]):
     """Loads and preprocesses single images, in worker processes or in the main process.
 
-    Only a RequestError becomes a `_LoadError`. Any other exception is a bug in the preprocessing and is raised.
+    Only a RequestError becomes a `LoadError`. Any other exception is a bug in the preprocessing and is raised.
     """
 
     def __init__(
@@ -111,66 +93,26 @@ class _ImageDataset(Dataset[_Loaded | _LoadError]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, i: int) -> _Loaded | _LoadError:
+    def __getitem__(self, i: int) -> Loaded | LoadError:
         source = self.images[i]
         start = time.perf_counter()
         try:
             if self.resized is not None and source.digest() in self.resized:
                 pixels = torch.from_numpy(self.resized.pixels(source.digest()))
-                return _Loaded(source.key, pixels, time.perf_counter() - start, 0.0)
+                return Loaded(source.key, pixels, time.perf_counter() - start, 0.0)
             with use_decoder(self.decoder):
                 image = source.load()
             target = None if self.read_target is None else self.read_target(i, (image.height, image.width))
         except RequestError as error:
-            return _LoadError(str(error))
+            return LoadError(str(error))
         decoded = time.perf_counter()
         try:
             value: Any = self.preprocess(image)
         except RequestError as error:
-            return _LoadError(f"image {source.key}: {error}")
+            return LoadError(f"image {source.key}: {error}")
         if target is not None:
             value = (value, target)
-        return _Loaded(source.key, value, decoded - start, time.perf_counter() - decoded)
-
-
-def _collate(items: list[_Loaded | _LoadError], lengths_differ: bool = False) -> _Loaded | _LoadError:
-    """Stack the images of a batch; the first error among them, if any, is the result instead.
-
-    Args:
-        lengths_differ: what `preprocess` returns is one-dimensional, and shorter tensors are padded with zeros.
-    """
-    loaded: list[_Loaded] = []
-    for item in items:
-        if isinstance(item, _LoadError):
-            return item
-        loaded.append(item)
-    first_key, first_pixels = loaded[0].key, loaded[0].pixels
-    seconds = sum(item.decode_seconds for item in loaded), sum(item.preprocess_seconds for item in loaded)
-    if lengths_differ:
-        return _Loaded(first_key, pad_sequence([item.pixels for item in loaded], batch_first=True), *seconds)
-    for item in loaded:
-        if item.pixels.shape != first_pixels.shape or item.pixels.dtype != first_pixels.dtype:
-            return _ShapesDiffer(item.key, _shape_and_type(item.pixels), first_key, _shape_and_type(first_pixels))
-    return _Loaded(first_key, torch.stack([item.pixels for item in loaded]), *seconds)
-
-
-@dataclass(frozen=True)
-class _ShapesDiffer(_LoadError):
-    """The message for an image whose pixels have another shape or type than those of the first one."""
-
-    line: str = field(init=False)
-    key: str
-    pixels: str
-    """Shape and type."""
-    first_key: str
-    first_pixels: str
-
-    def __post_init__(self) -> None:
-        line = (
-            f"image {self.key}: the model's preprocess returned {self.pixels} for it and {self.first_pixels} for image "
-            f"{self.first_key}; return one shape and type for all images"
-        )
-        object.__setattr__(self, "line", line)
+        return Loaded(source.key, value, decoded - start, time.perf_counter() - decoded)
 
 
 @dataclass(frozen=True)
@@ -181,28 +123,17 @@ class _CheckedCollate:
     """
 
     memory: SharedMemory | None
-    collate: Callable[[Any], _Loaded | _LoadError]
+    collate: Callable[[Any], Loaded | LoadError]
     is_auto: bool
     """Whether the user left the number of workers to us: then the main process goes on without them."""
 
-    def __call__(self, items: Any) -> _Loaded | _LoadError:
+    def __call__(self, items: Any) -> Loaded | LoadError:
         batch = self.collate(items)
-        if self.memory is None or isinstance(batch, _LoadError):
+        if self.memory is None or isinstance(batch, LoadError):
             return batch
-        size, count = _tensor_bytes(batch.pixels), len(items) if isinstance(items, list) else 1
+        size, count = tensor_bytes(batch.pixels), len(items) if isinstance(items, list) else 1
         message = self.memory.shortage(size) if self.is_auto else self.memory.refusal(size, count)
-        return _NoRoom(message) if message else batch
-
-
-def _tensor_bytes(value: Any) -> int:
-    """Return the bytes of a tensor, or of the tensors in nested tuples or lists."""
-    if isinstance(value, tuple | list):
-        return sum(map(_tensor_bytes, value))
-    return value.nbytes if isinstance(value, Tensor) else 0
-
-
-def _shape_and_type(x: Tensor) -> str:
-    return f"{'x'.join(map(str, x.shape))} {str(x.dtype).removeprefix('torch.')}"
+        return NoRoom(message) if message else batch
 
 
 def image_batches(
@@ -233,7 +164,7 @@ def image_batches(
     chosen = Workers(workers) if isinstance(workers, int) else workers
     dataset = _ImageDataset(images, preprocess, decoder, resized)
     lengths_differ = getattr(preprocess, "lengths_differ", False)
-    collate = partial(_collate, lengths_differ=lengths_differ)
+    collate = partial(collate_images, lengths_differ=lengths_differ)
     yield from chosen.count_waiting(_load(dataset, batch_size, chosen, collate, pin_memory, lengths_differ))
 
 
@@ -265,7 +196,7 @@ def _load(
     dataset: _ImageDataset,
     batch_size: int | None,
     workers: Workers,
-    collate: Callable[[Any], _Loaded | _LoadError],
+    collate: Callable[[Any], Loaded | LoadError],
     pin_memory: bool = False,
     has_rows_of_any_length: bool = False,
 ) -> Iterator[Any]:
@@ -274,7 +205,7 @@ def _load(
     part = step if has_rows_of_any_length else workers.part_size(len(dataset), step)
     number = workers.choose(len(dataset), part, lambda: _probe(dataset))
     is_divided = bool(number) and part < step
-    parts = _divide(len(dataset), step, part) if is_divided else []
+    parts = divide_batches(len(dataset), step, part) if is_divided else []
 
     def loader(images: Dataset[Any], number: int) -> Any:
         smaller = "--batch-size" if batch_size else ""
@@ -295,9 +226,9 @@ def _load(
         try:
             batches = _read_workers(lambda: loader(dataset, number))
             if is_divided:
-                batches = _join_parts(batches, list(map(len, parts)), pin_memory)
+                batches = join_parts(batches, list(map(len, parts)), pin_memory)
             for loaded in batches:
-                if workers.is_auto and isinstance(loaded, _NoRoom):
+                if workers.is_auto and isinstance(loaded, NoRoom):
                     raise _WorkersFailed(loaded.line)
                 yield _unpack(loaded)
                 done += 1
@@ -310,53 +241,14 @@ def _load(
         yield _unpack(loaded)
 
 
-def _divide(images: int, batch: int, part: int) -> list[list[range]]:
-    """Return the positions of the images of each part of each batch."""
-    batches = [range(start, min(start + batch, images)) for start in range(0, images, batch)]
-    return [[members[i : i + part] for i in range(0, len(members), part)] for members in batches]
-
-
-def _join_parts(
-    parts: Iterator[_Loaded | _LoadError], counts: Sequence[int], pin_memory: bool
-) -> Iterator[_Loaded | _LoadError]:
-    """Join the parts of each batch; `counts` has the number of parts of each. The first error is a batch's result."""
-    for count in counts:
-        loaded = list(islice(parts, count))
-        joined = _collate_parts(loaded)
-        if pin_memory and isinstance(joined, _Loaded):
-            joined = joined._replace(pixels=joined.pixels.pin_memory())
-        yield joined
-
-
-def _collate_parts(parts: list[_Loaded | _LoadError]) -> _Loaded | _LoadError:
-    loaded: list[_Loaded] = []
-    for part in parts:
-        if isinstance(part, _LoadError) and not (isinstance(part, _ShapesDiffer) and loaded):
-            return part
-        # All parts are compared with the first image of the batch, as the images of a whole batch are.
-        if isinstance(part, _Loaded):
-            described = [(part.key, _shape_and_type(part.pixels[0]))]
-        else:
-            described = [(part.first_key, part.first_pixels), (part.key, part.pixels)]
-        first = loaded[0].key if loaded else described[0][0]
-        first_pixels = _shape_and_type(loaded[0].pixels[0]) if loaded else described[0][1]
-        for key, pixels in described:
-            if pixels != first_pixels:
-                return _ShapesDiffer(key, pixels, first, first_pixels)
-        assert isinstance(part, _Loaded)
-        loaded.append(part)
-    seconds = sum(part.decode_seconds for part in loaded), sum(part.preprocess_seconds for part in loaded)
-    return _Loaded(loaded[0].key, torch.cat([part.pixels for part in loaded]), *seconds)
-
-
 def _probe(dataset: _ImageDataset) -> Probe | None:
     """Load the first images in this process; None if one cannot be loaded, which the loader then reports."""
     loaded = [dataset[i] for i in range(min(_PROBED, len(dataset)))]
-    readable = [item for item in loaded if isinstance(item, _Loaded)]
+    readable = [item for item in loaded if isinstance(item, Loaded)]
     if len(readable) < len(loaded):
         return None
     seconds = statistics.median_low(item.decode_seconds + item.preprocess_seconds for item in readable)
-    return Probe(seconds, max(_tensor_bytes(item.pixels) for item in readable))
+    return Probe(seconds, max(tensor_bytes(item.pixels) for item in readable))
 
 
 def _unchanged(item: Any) -> Any:
@@ -417,13 +309,13 @@ def _exit_silently_on_signals(number: int) -> None:
         signal.signal(signal_number, lambda *_: os._exit(0))
 
 
-def _unpack(loaded: _Loaded | _LoadError) -> Any:
+def _unpack(loaded: Loaded | LoadError) -> Any:
     """Return the pixels, and add the worker's seconds to the profile if there is one.
 
     Raises:
         RequestError: loading failed.
     """
-    if isinstance(loaded, _LoadError):
+    if isinstance(loaded, LoadError):
         raise RequestError(loaded.line)
     profile = current_profile()
     if profile is not None:
