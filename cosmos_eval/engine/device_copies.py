@@ -31,7 +31,7 @@ class HostCopy:
             return
         self._values = torch.empty(values.shape, dtype=values.dtype).pin_memory()
         self._values.copy_(values, non_blocking=True)
-        self._copied = torch.cuda.Event()
+        self._copied = torch.cuda.Event(blocking=True)  # sleeps: workers need the core
         self._copied.record()
 
     def read(self) -> Tensor:
