@@ -31,6 +31,11 @@ PHASES = {
 """Phase, as profile.json has it -> description for tables."""
 IMAGE_PHASES = ("reading", "waiting", "copy", "images")
 """Phases that an image goes through until it is encoded."""
+PIPELINED_PHASES = ("waiting", "copy", "images", "windows")
+"""Phases whose borders do not wait for the device: batches overlap there, and waiting would end that. The engine waits
+for each batch in its own phase, after it has launched the next one (`cosmos_eval.engine.encoding.check_late`)."""
+STAGES = {"decode": ("waiting",), "forward": ("images", "windows"), "main thread": ("reading", "copy", "rows", "store")}
+"""What can limit the encoding of images -> the phases in which the main process waits for it, or works itself."""
 WORK = {"decode": "reading and decoding", "preprocess": "resizing and cropping"}
 """Work on images in loader processes, or in the main process while it waits if there are none -> description."""
 BOTTLENECK = 0.5
@@ -71,12 +76,12 @@ class Profile:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count the time inside in a phase, except for the time of phases inside it."""
-        self._count_time_since_border()
+        self._count_time_since_border(wait=name not in PIPELINED_PHASES)
         self._open_phases.append(name)
         try:
             yield
         finally:
-            self._count_time_since_border()
+            self._count_time_since_border(wait=name not in PIPELINED_PHASES)
             self._open_phases.pop()
 
     @contextmanager
@@ -97,9 +102,9 @@ class Profile:
         """Add time that was spent on an image, in whichever process; `name` is one of WORK."""
         self.current_times.work[name] = self.current_times.work.get(name, 0.0) + seconds
 
-    def _count_time_since_border(self) -> None:
+    def _count_time_since_border(self, wait: bool) -> None:
         """Add the time since a phase last began or ended to the innermost open phase."""
-        if self.synchronize is not None:
+        if wait and self.synchronize is not None:
             self.synchronize()
         now = time.perf_counter()
         if self._open_phases:
@@ -133,6 +138,40 @@ class Profile:
         rate = self.images_per_second
         return rate / self.forward_per_second if rate and self.forward_per_second else None
 
+    @property
+    def decode_per_second(self) -> float | None:
+        """Images per second that the loader's processes, or the main process without any, decode and preprocess."""
+        total = self.total()
+        seconds, count = sum(total.work.values()), total.encoded.get("images", 0)
+        return count * max(1, int(self.about.get("workers", 0))) / seconds if count and seconds else None
+
+    @property
+    def limiting_stage(self) -> str | None:
+        """What limits the encoding of images: an entry of `STAGES`; None if no image was encoded."""
+        seconds = self.total().seconds
+        if not any(seconds.get(name) for name in (*STAGES["decode"], *STAGES["forward"])):
+            return None
+        return max(STAGES, key=lambda stage: sum(seconds.get(name, 0.0) for name in STAGES[stage]))
+
+    @property
+    def limit_fraction(self) -> float | None:
+        """`images_per_second` as a fraction of min(decode, forward)."""
+        rates = [rate for rate in (self.decode_per_second, self.forward_per_second) if rate]
+        return self.images_per_second / min(rates) if self.images_per_second and rates else None
+
+    def describe_limit(self) -> str:
+        """Return one sentence: what limits the encoding of images, and what makes it faster; empty without images."""
+        stage, seconds = self.limiting_stage, self.total().seconds
+        if stage is None:
+            return ""
+        slowest = max(STAGES[stage], key=lambda name: seconds.get(name, 0.0))
+        rates = {"decoding": self.decode_per_second, "the tower": self.forward_per_second}
+        known = ", ".join(f"{name} alone {rate:,.0f} per second" for name, rate in rates.items() if rate)
+        advice = _ADVICE[slowest]
+        if stage == "decode" and not self.about.get("workers"):
+            advice = f"this process decodes by itself; {advice}"
+        return f"Images are limited by {stage}{f' ({known})' if known else ''}: {advice}."
+
     def describe_bottleneck(self) -> str:
         """Return one sentence: the phase that takes most time, and what makes it faster."""
         seconds = self.total().seconds
@@ -155,6 +194,9 @@ class Profile:
             "forward_per_second": _significant(self.forward_per_second),
             "share": _significant(self.tower_fraction),
             "limit": self.describe_bottleneck(),
+            "images_limited_by": self.limiting_stage,
+            "decode_per_second": _significant(self.decode_per_second),
+            "share_of_limit": _significant(self.limit_fraction),
             "benchmarks": {
                 name: {"seconds": _rounded(times.seconds), "work": _rounded(times.work), "encoded": times.encoded}
                 for name, times in self.by_benchmark.items()
@@ -177,7 +219,7 @@ class Profile:
         if rate is not None:
             tower = f", {share:.0%} of the image tower alone ({self.forward_per_second:,.0f})" if share else ""
             lines.append(f"Images: {total.encoded['images']:,} at {rate:,.0f} per second{tower}.")
-        return "\n".join([*lines, self.describe_bottleneck()])
+        return "\n".join([*lines, *filter(None, [self.describe_limit()]), self.describe_bottleneck()])
 
     def _describe_work(self, work: dict[str, float]) -> str:
         """Describe the work that is done while the main process waits for images."""

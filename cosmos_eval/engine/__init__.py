@@ -17,7 +17,8 @@ The path of one image through `Engine.image_features`:
 6. **Encoding.** The batch is copied to the device and passes the tower in the chosen precision (`encoding.py`,
    `image_tower.py`, `precision.py`). If it does not fit in memory, it passes in parts (`batch_splitter.py`); only
    then may the last bits differ.
-7. **Normalisation** to unit length in float32, with a check for NaN and zeros (`unit_features.py`).
+7. **Normalisation** to unit length in float32, with a check for NaN and zeros (`unit_features.py`). On CUDA the check
+   is read when the next batch has been launched (`encoding.py`, `device_copies.py`).
 8. **Writing.** Rank 0 writes whole batches to the feature cache and returns features in the order of the dataset.
 
 Scores are computed from features (`scores.py`, `tiles.py`), or by a model that reads images and texts together

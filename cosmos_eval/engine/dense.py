@@ -28,7 +28,8 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.decoders import PILLOW, Decoder
 from cosmos_eval.datasets.image_sources import ImageSource
-from cosmos_eval.engine.image_loading import each_image
+from cosmos_eval.engine.device_copies import copy_to_device
+from cosmos_eval.engine.image_loading import ReadTarget, each_image
 from cosmos_eval.engine.windows import WindowGrid, resize_image, window_grid
 from cosmos_eval.engine.worker_count import Workers
 from cosmos_eval.models.preprocess import channel_tensor
@@ -67,6 +68,8 @@ class DenseFeatures:
     each window."""
     pixels: Tensor | None = None
     """(3, H, W) float32, the resized image, normalised as the tower sees it; None if it was not asked for."""
+    target: Tensor | None = None
+    """What `read_target` returned for the image, on the CPU; None without it."""
 
 
 @dataclass
@@ -76,7 +79,8 @@ class _UnfinishedImage:
     index: int
     original_size: tuple[int, int]
     grid: WindowGrid
-    pixels: Tensor  # (H, W, 3) uint8
+    pixels: Tensor  # (H, W, 3) uint8, on the engine's device
+    target: Tensor | None = None
     features: dict[int, Tensor] = field(default_factory=dict)
     """Window number, row by row -> (h, w, D)."""
 
@@ -103,6 +107,8 @@ def dense_features(
     encode: Encode,
     normalised: Callable[[Tensor], Tensor] | None = None,
     decoder: Decoder = PILLOW,
+    read_target: ReadTarget | None = None,
+    device: torch.device | None = None,
 ) -> Iterator[DenseFeatures]:
     """Yield the patch features of each image, in order; see the module's docstring for the batches.
 
@@ -114,10 +120,13 @@ def dense_features(
         encode: the tower.
         normalised: computes `DenseFeatures.pixels` from (1, H, W, 3) uint8; without it, `pixels` is None.
         decoder: decodes the images.
+        read_target: reads what belongs to an image, in the processes that decode.
+        device: where windows are cut; default: the CPU. From page-locked memory, each image is copied there once.
 
     Raises:
-        RequestError: an image cannot be read or decoded, or `encode` raises it.
+        RequestError: an image cannot be read or decoded, or `encode` or `read_target` raises it.
     """
+    device = device or torch.device("cpu")
     resize = partial(_resize, short_side=settings["short_side"], long_side=settings["long_side"])
     queues: dict[tuple[int, int], deque[tuple[_UnfinishedImage, int]]] = {}  # window shape -> image, window number
     unreturned: deque[_UnfinishedImage] = deque()  # in the order of the dataset; some of them may be finished
@@ -138,11 +147,11 @@ def dense_features(
             unreturned_windows -= image.grid.window_count
             yield _dense_of(image, normalised)
 
-    for index, (pixels, original_size) in enumerate(
-        time_items(each_image(images, resize, workers, decoder), "waiting")
-    ):
+    loaded = each_image(images, resize, workers, decoder, read_target, pin_memory=device.type == "cuda")
+    for index, item in enumerate(time_items(loaded, "waiting")):
+        (pixels, original_size), target = (item, None) if read_target is None else item
         grid = window_grid(pixels.shape[0], pixels.shape[1], settings["crop"], settings["stride"])
-        image = _UnfinishedImage(index, original_size, grid, pixels)
+        image = _UnfinishedImage(index, original_size, grid, copy_to_device(pixels, device), target)
         unreturned.append(image)
         unreturned_windows += grid.window_count
         queue = queues.setdefault(image.window_shape, deque())
@@ -168,7 +177,7 @@ def _dense_of(image: _UnfinishedImage, normalised: Callable[[Tensor], Tensor] | 
     features = torch.stack([image.features[number] for number in range(grid.window_count)])
     features = features.reshape(len(grid.tops), len(grid.lefts), *features.shape[1:])
     pixels = normalised(image.pixels[None])[0] if normalised else None
-    return DenseFeatures(image.index, image.original_size, grid, features, pixels)
+    return DenseFeatures(image.index, image.original_size, grid, features, pixels, image.target)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,23 @@
 """Encoding of batches on one rank: the functions that `RankGroup` runs on each rank with the rank's own batches."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
 from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.device_copies import HostCopy, late_batches
 from cosmos_eval.engine.image_loading import image_batches
+from cosmos_eval.engine.kept_casts import kept_casts
 from cosmos_eval.engine.precision import tower_precision
-from cosmos_eval.engine.unit_features import image_name, text_name
+from cosmos_eval.engine.unit_features import FeatureCheck, image_name, text_name
 from cosmos_eval.profiling import phase, time_items
 
 if TYPE_CHECKING:
     from cosmos_eval.engine.engine import Engine
+
+_Value = TypeVar("_Value")
 
 
 def encode_images(engine: "Engine", common: None, batches: Iterable[list[ImageSource]]) -> Iterator[Tensor]:
@@ -59,10 +64,51 @@ def _encode_batches(
         unit: "images" or "texts".
     """
     name = image_name if unit == "images" else text_name
-    for items, batch in time_items(batches, "waiting" if unit == "images" else "tokens"):
-        engine.layer_progress.start(len(items))
-        with phase(unit), tower_precision(engine.precision, engine.device):
-            encoded = engine.batch_splitter.encode(unit, batch, encode)
-        features = engine.normalise_features(encoded, items, name)
-        # Other ranks send their features to rank 0 through main memory.
-        yield features if engine.ranks.is_main else features.cpu()
+
+    def launch() -> Iterator[tuple[Tensor | HostCopy, FeatureCheck]]:
+        for items, batch in time_items(batches, "waiting" if unit == "images" else "tokens"):
+            engine.layer_progress.start(len(items))
+            with phase(unit), tower_precision(engine.precision, engine.device):
+                encoded = engine.batch_splitter.encode(unit, batch, encode)
+            features, check = engine.normalise_and_check_later(encoded, items, name)
+            # Other ranks send their features to rank 0 through main memory.
+            yield features if engine.ranks.is_main else HostCopy(features), check
+
+    with kept_casts(engine.model, engine.keeps_casts):
+        for features in check_late(launch(), late_batches(engine.device), unit):
+            yield features.read() if isinstance(features, HostCopy) else features
+
+
+def check_late(launched: Iterable[tuple[_Value, FeatureCheck]], late: int, phase_name: str) -> Iterator[_Value]:
+    """Yield values whose features have passed their check, which is read `late` batches after they were launched.
+
+    So the host waits for a batch while the device computes the next one. If launching fails, the values before it are
+    still checked and yielded: the first failure in order is the one that is raised, and nothing that is good is lost.
+
+    Args:
+        launched: for each batch, a value and the check of its features.
+        phase_name: of the profile, for the time that the host waits.
+    """
+    waiting: deque[tuple[_Value, FeatureCheck]] = deque()
+    failure: Exception | None = None
+    batches = iter(launched)
+    while failure is None:
+        try:
+            waiting.append(next(batches))
+        except StopIteration:
+            break
+        except Exception as error:
+            failure = error
+        while len(waiting) > late:
+            yield _first_checked(waiting, phase_name)
+    while waiting:
+        yield _first_checked(waiting, phase_name)
+    if failure is not None:
+        raise failure
+
+
+def _first_checked(waiting: deque[tuple[_Value, FeatureCheck]], phase_name: str) -> _Value:
+    value, check = waiting.popleft()
+    with phase(phase_name):
+        check.require_valid()
+    return value

@@ -27,8 +27,9 @@ from cosmos_eval.engine.batch_splitter import BatchSplitter
 from cosmos_eval.engine.decoder_comparison import measure_decoder_differences
 from cosmos_eval.engine.dense import DenseFeatures
 from cosmos_eval.engine.encoding import encode_images, encode_texts
-from cosmos_eval.engine.image_loading import compute_digests
+from cosmos_eval.engine.image_loading import ReadTarget, compute_digests
 from cosmos_eval.engine.image_tower import ImageTower, decoder_for
+from cosmos_eval.engine.kept_casts import keeps_casts
 from cosmos_eval.engine.layer_progress import LayerProgress
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
 from cosmos_eval.engine.rank_group import RankGroup, Work
@@ -36,8 +37,10 @@ from cosmos_eval.engine.scores import Scores, build_scores, require_single_vecto
 from cosmos_eval.engine.text_batches import TextInputs, consecutive_batches, prepare_texts
 from cosmos_eval.engine.truncation import TextCounts, are_truncated_alike, find_truncated_texts
 from cosmos_eval.engine.unit_features import (
+    FeatureCheck,
     find_distinct,
     image_name,
+    normalise_and_check_later,
     normalise_features,
     require_items,
     text_name,
@@ -330,6 +333,7 @@ class Engine:
         settings: Mapping[str, Any],
         keep_pixels: bool = False,
         reporter: Reporter | None = None,
+        read_target: ReadTarget | None = None,
     ) -> Iterator[DenseFeatures]:
         """Yield the patch features of the sliding windows of each image, in order (`cosmos_eval.engine.dense`).
 
@@ -341,12 +345,18 @@ class Engine:
             settings: `benchmark.settings` of a segmentation task.
             keep_pixels: whether the results hold the resized, normalised image.
             reporter: shows progress, instead of the engine's own.
+            read_target: reads what belongs to an image, such as its mask, in the processes that decode images.
 
         Raises:
             RequestError: there are no images; the model has no patch features; an image cannot be read or decoded; a
                 patch's embedding is zero or not finite (the message names the image); a window does not fit in memory.
         """
-        return window_features(self, images, settings, keep_pixels, reporter)
+        return window_features(self, images, settings, keep_pixels, reporter, read_target)
+
+    @property
+    def keeps_casts(self) -> bool:
+        """Whether autocast casts the weights once for all batches (`cosmos_eval.engine.kept_casts`)."""
+        return not self.is_precomputed and keeps_casts(self.precision, self.device, self.compiled)
 
     def precision_of(self, windows: bool) -> str:
         """Return the precision as results record it; windows do not pass the compiled tower."""
@@ -362,6 +372,8 @@ class Engine:
                 record["compiled"] = "image tower"
             if self.resized is not None:
                 record["resized"] = recipe_digest(self.resized.recipe)
+        if self.keeps_casts:
+            record["weights"] = f"cast to {self.precision.partition('+')[0]} once"
         if self.decoder.name != PIL:
             record["decoder"] = {"name": self.decoder.name, "drift": self.decoder_differences}
         return record
@@ -385,17 +397,21 @@ class Engine:
     ) -> Tensor:
         activity = f"moving the features of {len(items):,} {unit} to {self.device}; give --device cpu or more memory"
         with report_out_of_memory(activity):
-            return self.normalise_features(read_features(items).to(self.device), items, name)
+            features, check = self.normalise_and_check_later(read_features(items).to(self.device), items, name)
+            check.require_valid()
+            return features
 
-    def normalise_features(self, features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
-        """Normalise features to unit length (`cosmos_eval.engine.unit_features.normalise_features`).
+    def normalise_and_check_later(
+        self, features: Tensor, items: Sequence[Any], name: Callable[[Any], str]
+    ) -> tuple[Tensor, FeatureCheck]:
+        """Normalise features to unit length (`cosmos_eval.engine.unit_features.normalise_and_check_later`).
 
         Raises:
             RequestError: there are several vectors for each item, and the model has no `similarity` to score them.
         """
         if features.ndim > 2 and not has_similarity(self.model):
             require_single_vectors(self.model, features, "an image" if name is image_name else "a text")
-        return normalise_features(features, items, name)
+        return normalise_and_check_later(features, items, name)
 
     def encode_on_ranks(
         self, work: Work, common: Any, batches: Iterable[Any], sizes: Sequence[int], unit: str, description: str

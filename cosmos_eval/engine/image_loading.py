@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from cosmos_core.errors import RequestError, dead_worker_error, dead_worker_reason, is_dead_worker_error
@@ -22,9 +21,21 @@ from cosmos_core.worker_timeouts import SECONDS, worker_batches
 from cosmos_eval.datasets.decoders import PILLOW, Decoder, use_decoder
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.resized import ResizedImages
+from cosmos_eval.engine.image_collation import (
+    Loaded,
+    LoadError,
+    NoRoom,
+    collate_images,
+    divide_batches,
+    join_parts,
+    tensor_bytes,
+)
 from cosmos_eval.engine.worker_count import PREFETCHED, Probe, Workers
 from cosmos_eval.profiling import current_profile
 from cosmos_eval.progress import Reporter
+
+ReadTarget = Callable[[int, tuple[int, int]], Tensor]
+"""Position of an image, its height and width -> what belongs to it; picklable."""
 
 _THREADS = min(8, os.cpu_count() or 1)
 _PROBED = 4
@@ -59,35 +70,10 @@ def _known_digest(image: ImageSource) -> str | None:
     return digest
 
 
-@dataclass(frozen=True)
-class _LoadError:
-    """The message of a RequestError in a worker process.
-
-    A worker returns it as a value. If the worker raised the error, the DataLoader would put the worker's traceback into
-    its message; this way, the message is one line and the same with and without workers.
-    """
-
-    line: str
-
-
-class _NoRoom(_LoadError):
-    """The message of a worker whose batch does not fit in shared memory."""
-
-
-class _Loaded(NamedTuple):
-    """A preprocessed image, or a batch of them, and the seconds that a worker spent on it."""
-
-    key: str
-    """The key of the image, or of the first image of the batch."""
-    pixels: Any
-    decode_seconds: float
-    preprocess_seconds: float
-
-
-class _ImageDataset(Dataset[_Loaded | _LoadError]):
+class _ImageDataset(Dataset[Loaded | LoadError]):
     """Loads and preprocesses single images, in worker processes or in the main process.
 
-    Only a RequestError becomes a `_LoadError`. Any other exception is a bug in the preprocessing and is raised.
+    Only a RequestError becomes a `LoadError`. Any other exception is a bug in the preprocessing and is raised.
     """
 
     def __init__(
@@ -96,56 +82,37 @@ class _ImageDataset(Dataset[_Loaded | _LoadError]):
         preprocess: Callable[[Image.Image], Any],
         decoder: Decoder = PILLOW,
         resized: ResizedImages | None = None,
+        read_target: ReadTarget | None = None,
     ) -> None:
         self.images = images
         self.preprocess = preprocess
         self.decoder = decoder
         self.resized = resized
+        self.read_target = read_target
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, i: int) -> _Loaded | _LoadError:
+    def __getitem__(self, i: int) -> Loaded | LoadError:
         source = self.images[i]
         start = time.perf_counter()
         try:
             if self.resized is not None and source.digest() in self.resized:
                 pixels = torch.from_numpy(self.resized.pixels(source.digest()))
-                return _Loaded(source.key, pixels, time.perf_counter() - start, 0.0)
+                return Loaded(source.key, pixels, time.perf_counter() - start, 0.0)
             with use_decoder(self.decoder):
                 image = source.load()
+            target = None if self.read_target is None else self.read_target(i, (image.height, image.width))
         except RequestError as error:
-            return _LoadError(str(error))
+            return LoadError(str(error))
         decoded = time.perf_counter()
         try:
-            pixels = self.preprocess(image)
+            value: Any = self.preprocess(image)
         except RequestError as error:
-            return _LoadError(f"image {source.key}: {error}")
-        return _Loaded(source.key, pixels, decoded - start, time.perf_counter() - decoded)
-
-
-def _collate(items: list[_Loaded | _LoadError], lengths_differ: bool = False) -> _Loaded | _LoadError:
-    """Stack the images of a batch; the first error among them, if any, is the result instead.
-
-    Args:
-        lengths_differ: what `preprocess` returns is one-dimensional, and shorter tensors are padded with zeros.
-    """
-    loaded: list[_Loaded] = []
-    for item in items:
-        if isinstance(item, _LoadError):
-            return item
-        loaded.append(item)
-    first_key, first_pixels = loaded[0].key, loaded[0].pixels
-    seconds = sum(item.decode_seconds for item in loaded), sum(item.preprocess_seconds for item in loaded)
-    if lengths_differ:
-        return _Loaded(first_key, pad_sequence([item.pixels for item in loaded], batch_first=True), *seconds)
-    for item in loaded:
-        if item.pixels.shape != first_pixels.shape or item.pixels.dtype != first_pixels.dtype:
-            return _LoadError(
-                f"image {item.key}: the model's preprocess returned {_shape_and_type(item.pixels)} for it and "
-                f"{_shape_and_type(first_pixels)} for image {first_key}; return one shape and type for all images"
-            )
-    return _Loaded(first_key, torch.stack([item.pixels for item in loaded]), *seconds)
+            return LoadError(f"image {source.key}: {error}")
+        if target is not None:
+            value = (value, target)
+        return Loaded(source.key, value, decoded - start, time.perf_counter() - decoded)
 
 
 @dataclass(frozen=True)
@@ -156,27 +123,17 @@ class _CheckedCollate:
     """
 
     memory: SharedMemory | None
-    collate: Callable[[Any], _Loaded | _LoadError]
+    collate: Callable[[Any], Loaded | LoadError]
     is_auto: bool
     """Whether the user left the number of workers to us: then the main process goes on without them."""
 
-    def __call__(self, items: Any) -> _Loaded | _LoadError:
+    def __call__(self, items: Any) -> Loaded | LoadError:
         batch = self.collate(items)
-        if self.memory is None or isinstance(batch, _LoadError):
+        if self.memory is None or isinstance(batch, LoadError):
             return batch
-        size, count = _tensor_bytes(batch.pixels), len(items) if isinstance(items, list) else 1
+        size, count = tensor_bytes(batch.pixels), len(items) if isinstance(items, list) else 1
         message = self.memory.shortage(size) if self.is_auto else self.memory.refusal(size, count)
-        return _NoRoom(message) if message else batch
-
-
-def _tensor_bytes(value: Any) -> int:
-    """Return the bytes of a tensor, or of the tensors in a tuple or list."""
-    entries = value if isinstance(value, tuple | list) else [value]
-    return sum(entry.nbytes for entry in entries if isinstance(entry, Tensor))
-
-
-def _shape_and_type(x: Tensor) -> str:
-    return f"{'x'.join(map(str, x.shape))} {str(x.dtype).removeprefix('torch.')}"
+        return NoRoom(message) if message else batch
 
 
 def image_batches(
@@ -206,8 +163,9 @@ def image_batches(
     """
     chosen = Workers(workers) if isinstance(workers, int) else workers
     dataset = _ImageDataset(images, preprocess, decoder, resized)
-    collate = partial(_collate, lengths_differ=getattr(preprocess, "lengths_differ", False))
-    yield from chosen.count_waiting(_load(dataset, batch_size, chosen, collate, pin_memory))
+    lengths_differ = getattr(preprocess, "lengths_differ", False)
+    collate = partial(collate_images, lengths_differ=lengths_differ)
+    yield from chosen.count_waiting(_load(dataset, batch_size, chosen, collate, pin_memory, lengths_differ))
 
 
 def each_image(
@@ -215,48 +173,62 @@ def each_image(
     preprocess: Callable[[Image.Image], Any],
     workers: int | Workers,
     decoder: Decoder = PILLOW,
+    read_target: ReadTarget | None = None,
+    pin_memory: bool = False,
 ) -> Iterator[Any]:
     """Yield what `preprocess` returns for each image, one at a time and in order; images may differ in shape.
 
     Args:
         workers: processes that decode and preprocess; 0 does it in this process. `Workers` may choose the
             number; this process then goes on without them if they fail.
+        read_target: reads what belongs to an image, such as its mask; (result of `preprocess`, target) is yielded then.
+        pin_memory: return tensors in page-locked memory, for asynchronous copies to a CUDA device.
 
     Raises:
-        RequestError: as `image_batches`.
+        RequestError: as `image_batches`, or `read_target` raises it.
     """
     chosen = Workers(workers) if isinstance(workers, int) else workers
-    yield from chosen.count_waiting(_load(_ImageDataset(images, preprocess, decoder), None, chosen, _unchanged))
+    dataset = _ImageDataset(images, preprocess, decoder, read_target=read_target)
+    yield from chosen.count_waiting(_load(dataset, None, chosen, _unchanged, pin_memory))
 
 
 def _load(
     dataset: _ImageDataset,
     batch_size: int | None,
     workers: Workers,
-    collate: Callable[[Any], _Loaded | _LoadError],
+    collate: Callable[[Any], Loaded | LoadError],
     pin_memory: bool = False,
+    has_rows_of_any_length: bool = False,
 ) -> Iterator[Any]:
     """Yield the pixels of each batch, or of each image if `batch_size` is None."""
     step = batch_size or 1
-    number = workers.choose(len(dataset), step, lambda: _probe(dataset))
+    part = step if has_rows_of_any_length else workers.part_size(len(dataset), step)
+    number = workers.choose(len(dataset), part, lambda: _probe(dataset))
+    is_divided = bool(number) and part < step
+    parts = divide_batches(len(dataset), step, part) if is_divided else []
 
-    def loader(part: Dataset[Any], number: int) -> Any:
+    def loader(images: Dataset[Any], number: int) -> Any:
         smaller = "--batch-size" if batch_size else ""
         memory = shared_memory_for(number, PREFETCHED, "--workers 0", smaller)
+        sampling: dict[str, Any] = {"batch_size": batch_size, "shuffle": False}
+        if number and is_divided:
+            sampling = {"batch_sampler": [list(members) for batch in parts for members in batch]}
         return DataLoader(
-            part,
-            batch_size=batch_size,
-            shuffle=False,
+            images,
             collate_fn=_CheckedCollate(memory, collate, workers.is_auto),
-            pin_memory=pin_memory,
+            pin_memory=pin_memory and not (number and is_divided),  # whole batches are, when they are joined
+            **sampling,
             **_worker_options(number),
         )
 
     done = 0
     if number:
         try:
-            for loaded in _read_workers(lambda: loader(dataset, number)):
-                if workers.is_auto and isinstance(loaded, _NoRoom):
+            batches = _read_workers(lambda: loader(dataset, number))
+            if is_divided:
+                batches = join_parts(batches, list(map(len, parts)), pin_memory)
+            for loaded in batches:
+                if workers.is_auto and isinstance(loaded, NoRoom):
                     raise _WorkersFailed(loaded.line)
                 yield _unpack(loaded)
                 done += 1
@@ -272,11 +244,11 @@ def _load(
 def _probe(dataset: _ImageDataset) -> Probe | None:
     """Load the first images in this process; None if one cannot be loaded, which the loader then reports."""
     loaded = [dataset[i] for i in range(min(_PROBED, len(dataset)))]
-    readable = [item for item in loaded if isinstance(item, _Loaded)]
+    readable = [item for item in loaded if isinstance(item, Loaded)]
     if len(readable) < len(loaded):
         return None
     seconds = statistics.median_low(item.decode_seconds + item.preprocess_seconds for item in readable)
-    return Probe(seconds, max(_tensor_bytes(item.pixels) for item in readable))
+    return Probe(seconds, max(tensor_bytes(item.pixels) for item in readable))
 
 
 def _unchanged(item: Any) -> Any:
@@ -337,13 +309,13 @@ def _exit_silently_on_signals(number: int) -> None:
         signal.signal(signal_number, lambda *_: os._exit(0))
 
 
-def _unpack(loaded: _Loaded | _LoadError) -> Any:
+def _unpack(loaded: Loaded | LoadError) -> Any:
     """Return the pixels, and add the worker's seconds to the profile if there is one.
 
     Raises:
         RequestError: loading failed.
     """
-    if isinstance(loaded, _LoadError):
+    if isinstance(loaded, LoadError):
         raise RequestError(loaded.line)
     profile = current_profile()
     if profile is not None:

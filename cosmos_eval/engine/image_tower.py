@@ -13,6 +13,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_eval.datasets.decoders import PIL, Decoder
+from cosmos_eval.engine.device_copies import copy_to_device
 from cosmos_eval.models.base import format_error
 from cosmos_eval.profiling import current_profile, phase
 
@@ -63,7 +64,7 @@ class ImageTower:
 
     def input(self, batch: Tensor) -> Tensor:
         """Return the input of the model's `encode_image` on its device, for a batch (B, ...) from workers."""
-        x = batch.to(self.device, non_blocking=True)
+        x = copy_to_device(batch, self.device)
         if self._normalise is not None:
             return self._normalise(x)
         # Convolutions on GPUs are faster with the channels last. On a CPU the layout selects other kernels, with other

@@ -100,7 +100,7 @@ def find_towers(model: Any) -> list[list[nn.Module]]:
     """Return the layers of each tower of a model, without layers whose numbers a hook would change."""
     seen: set[int] = set()
     towers = []
-    for network in _find_networks(model):
+    for network in find_networks(model):
         for layers in _split_towers(network):
             # An adapter may hold the same network, or a part of it, under two attributes: each layer counts once.
             new_layers = [layer for layer in layers if id(layer) not in seen and not has_fast_path(layer)]
@@ -115,12 +115,12 @@ def has_fast_path(layer: nn.Module) -> bool:
     return isinstance(layer, HAS_FAST_PATH)
 
 
-def _find_networks(model: Any, depth: int = 2) -> list[nn.Module]:
+def find_networks(model: Any, depth: int = 2) -> list[nn.Module]:
     """Return the networks among the attributes of an adapter, or of an object that the adapter wraps."""
     if isinstance(model, nn.Module):
         return [model]
     attributes = list(getattr(model, "__dict__", {}).values()) if depth else []
-    return [network for attribute in attributes for network in _find_networks(attribute, depth - 1)]
+    return [network for attribute in attributes for network in find_networks(attribute, depth - 1)]
 
 
 def _split_towers(network: nn.Module) -> list[list[nn.Module]]:

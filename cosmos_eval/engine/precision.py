@@ -102,7 +102,9 @@ def tower_precision(precision: str, device: torch.device) -> Iterator[None]:
     No gradients are recorded. The part of `precision` from a "+" on is ignored.
     """
     precision = precision.partition("+")[0]
-    with torch.inference_mode(), without_cudnn_attention():
+    # In inference mode autocast keeps no casts (`cosmos_eval.engine.kept_casts`); the numbers are the same.
+    keeps_casts = precision != "fp32" and device.type == "cuda"
+    with torch.no_grad() if keeps_casts else torch.inference_mode(), without_cudnn_attention():
         if precision == "fp32":
             with plain_float32():
                 yield

@@ -1,6 +1,7 @@
 """Features of unit length, equal inputs that share their features, and the names of inputs in error messages."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,7 +9,37 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.device_copies import HostCopy
 from cosmos_eval.metrics.similarity import plain_float32
+
+
+@dataclass(frozen=True)
+class FeatureCheck:
+    """The check that the features of each item are finite and not zero; the device may still compute it."""
+
+    items: Sequence[Any]
+    """The N inputs that the features belong to."""
+    name: Callable[[Any], str]
+    """Returns how an error message calls an item."""
+    first_bad: HostCopy
+    """(2,) int64: the first item whose features are refused, and `_ZERO`, `_NOT_FINITE` or, without one, `_VALID`."""
+
+    def require_valid(self) -> None:
+        """Wait for the check.
+
+        Raises:
+            RequestError: features of an item are NaN, infinite or all zero; the message names the first such item.
+        """
+        first, reason = self.first_bad.read().tolist()
+        if reason != _VALID:
+            raise RequestError(
+                f"the embedding of {self.name(self.items[first])} is {_REASONS[reason]}; check the weights, or raise "
+                "the precision to fp32"
+            )
+
+
+_VALID, _NOT_FINITE, _ZERO = range(3)
+_REASONS = {_NOT_FINITE: "not finite", _ZERO: "zero"}
 
 
 def normalise_features(features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
@@ -25,6 +56,19 @@ def normalise_features(features: Tensor, items: Sequence[Any], name: Callable[[A
         RequestError: the number of features is not N, or features of an item are NaN, infinite or all zero; the message
             names the first such item.
     """
+    normalised, check = normalise_and_check_later(features, items, name)
+    check.require_valid()
+    return normalised
+
+
+def normalise_and_check_later(
+    features: Tensor, items: Sequence[Any], name: Callable[[Any], str]
+) -> tuple[Tensor, FeatureCheck]:
+    """As `normalise_features`, but without waiting for the device: the caller reads the check before it uses features.
+
+    Raises:
+        RequestError: the number of features is not N.
+    """
     if features.ndim < 2 or len(features) != len(items):
         raise RequestError(
             f"the model returned embeddings of shape {tuple(features.shape)} for {len(items)} inputs; return "
@@ -35,15 +79,12 @@ def normalise_features(features: Tensor, items: Sequence[Any], name: Callable[[A
         norms = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
         item_norms = norms.flatten(1)  # (N, number of vectors of an item)
         is_valid = torch.isfinite(item_norms).all(1) & (item_norms > 0).any(1)
-        if not is_valid.all():
-            first = int((~is_valid).nonzero()[0])
-            reason = "zero" if bool((item_norms[first] == 0).all()) else "not finite"
-            raise RequestError(
-                f"the embedding of {name(items[first])} is {reason}; check the weights, or raise the precision to fp32"
-            )
+        reasons = (~is_valid).long() + (item_norms == 0).all(1).long()  # `_VALID`, `_NOT_FINITE` or `_ZERO` of each
+        first = is_valid.logical_not().long().argmax(0, keepdim=True)
+        check = FeatureCheck(items, name, HostCopy(torch.cat([first, reasons.gather(0, first)])))
         if features.ndim == 2:
-            return features / norms
-        return features / norms.masked_fill(norms == 0, 1.0)
+            return features / norms, check
+        return features / norms.masked_fill(norms == 0, 1.0), check
 
 
 def find_distinct(keys: Iterable[Hashable]) -> tuple[list[int], Tensor]:

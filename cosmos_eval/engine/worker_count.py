@@ -30,6 +30,10 @@ WORKER_BYTES = 2**26
 640 by 480), and 36 MiB for a decoded photograph of 12 megapixels."""
 MEMORY_SHARE = 0.5
 """Share of the free main memory that workers and their batches may take."""
+PARTS_FOR_A_WORKER = 4
+"""Parts of the dataset that each worker should decode at least, so that all are busy until nearly the end."""
+SMALLEST_PART = 16
+"""Images that a worker sends at a time at least, unless a batch is smaller."""
 PREFETCHED = 2
 """Batches that each worker prepares ahead."""
 
@@ -93,6 +97,19 @@ class Workers:
         """Forget what was counted for the last benchmark."""
         self.used, self.is_short_of_shared_memory = 0, False
         self.waited = self.elapsed = 0.0
+
+    def part_size(self, images: int, batch: int) -> int:
+        """Return how many images a worker sends at a time: a batch, or an equal part of one.
+
+        Large batches of a small dataset are divided: 5,000 images in batches of 512 would keep ten workers busy only,
+        and the tower would wait until one of them has decoded 512 images. The batches stay the same.
+        """
+        workers = self.most if self.fixed is None else self.fixed
+        if workers < 2:
+            return batch
+        part = max(SMALLEST_PART, -(-images // (PARTS_FOR_A_WORKER * workers)))
+        parts_of_batch = -(-batch // min(part, batch))
+        return -(-batch // parts_of_batch)
 
     def choose(self, images: int, batch: int, probe: Callable[[], Probe | None]) -> int:
         """The number of workers for a loader.

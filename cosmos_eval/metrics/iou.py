@@ -56,6 +56,41 @@ def count_class_pixels(predicted: np.ndarray, truth: np.ndarray, classes: int, i
     )
 
 
+def count_class_pixels_on_device(
+    predicted: torch.Tensor, truth: torch.Tensor, classes: int, ignored: int = IGNORED
+) -> torch.Tensor:
+    """As `count_class_pixels`, on the device of the maps and without waiting for it.
+
+    Args:
+        predicted: (H, W) integer label map, classes from 0 to `classes` - 1.
+        truth: (H, W) integer label map, classes or `ignored`. Values are not checked.
+
+    Returns:
+        (3, C) int64 on the same device.
+    """
+    is_counted = truth != ignored
+    truth, predicted = truth.long(), predicted.long()
+    # One more bin, for the pixels that do not count.
+    counts = [
+        count_labels_of_rows(torch.where(is_selected, labels, classes), classes + 1).sum(0)
+        for labels, is_selected in (
+            (truth, is_counted & (predicted == truth)),
+            (predicted, is_counted),
+            (truth, is_counted),
+        )
+    ]
+    return torch.stack(counts)[:, :classes]
+
+
+def count_labels_of_rows(maps: torch.Tensor, bins: int) -> torch.Tensor:
+    """Count the labels of each row of label maps (..., W) int64: (..., bins) int64, on the same device.
+
+    `torch.bincount` would wait for a GPU, and a histogram of a whole map would make its threads wait for each other.
+    """
+    counts = torch.zeros(*maps.shape[:-1], bins, dtype=torch.int64, device=maps.device)
+    return counts.scatter_add_(-1, maps, counts.new_ones(()).expand_as(maps))
+
+
 def _count_pixels(name: str, label_map: np.ndarray, classes: int, ignored: int) -> np.ndarray:
     """Count the pixels of each class in a label map: (C,) int64.
 

@@ -143,6 +143,8 @@ class EnvironmentSection(Section):
     """`cpu`, `cores`, `threads`; with CUDA also `gpu` and `cuda` (its version)."""
     memory_format: str | None = None
     """"channels_last" where the image tower ran in it."""
+    weights: str | None = None
+    """"cast to bf16 once" or "cast to fp16 once" where autocast did not cast them for each batch; None: it did."""
     compiled: str | None = None
     """What `torch.compile` made; None: nothing."""
     resized: str | None = None

@@ -129,7 +129,7 @@ FIELDS_OF_1 = {
     "samples": {"file", "rows", "sha256"},
 }  # fmt: skip
 """Fields that the releases before the checksum wrote; adapters add fields of their own to `model`."""
-LATER_ENVIRONMENT = {"decoder", "resized", "compiled", "memory_format", "fetched"}
+LATER_ENVIRONMENT = {"decoder", "resized", "compiled", "memory_format", "weights", "fetched"}
 METRIC_OF_1 = {"value", "low", "high", "n"}
 PRECISIONS_OF_1 = ("fp32", "bf16", "fp16")
 

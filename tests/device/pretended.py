@@ -56,12 +56,21 @@ class Card:
         self.kernels: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
         """Moments when the host waits for the card, as `reason at file:line`."""
+        self.late_waits: Counter[str] = Counter()
+        """Moments when the host waits for earlier work, while the card computes what was queued after it."""
         self.copies: Counter[str] = Counter()
         """Copies to and from the card, as `direction at file:line`."""
 
     def launch(self, name: str) -> None:
         if name not in VIEW_OPERATIONS:
             self.kernels[name] += 1
+
+    def wait_for_event(self, launched_before: int) -> None:
+        """Waiting for earlier work is late if the card has other work to do meanwhile, else the card waits, too."""
+        if sum(self.kernels.values()) > launched_before:
+            self.late_waits[f"event at {calling_line()}"] += 1
+        else:
+            self.wait("event")
 
     def wait(self, reason: str) -> None:
         self.waits[f"{reason} at {calling_line()}"] += 1
@@ -137,6 +146,9 @@ class CardTensor(torch.Tensor):
         card().wait("tolist")
         return self.inner.tolist()
 
+    def record_stream(self, stream: Any) -> None:
+        assert isinstance(stream, Stream)
+
     def pin_memory(self, *args: Any, **options: Any) -> Any:
         raise RuntimeError(f"cannot pin '{self.device}': only dense CPU tensors can be pinned")
 
@@ -197,8 +209,8 @@ def _check_mixture(func: Any, name: str, args: Any, kwargs: Any, on_card: list[A
         if isinstance(args[0], CardTensor):
             _count_copy_to_card(args[1], bool(args[2]) if len(args) > 2 else bool(kwargs.get("non_blocking")))
         else:
-            card().copy("to host")
-            card().wait("copy to host")
+            non_blocking = bool(args[2]) if len(args) > 2 else bool(kwargs.get("non_blocking"))
+            _count_copy_to_host(args[0], non_blocking)
         return
     if name in INDEXING and isinstance(args[0], CardTensor):
         values = args[2] if "put" in name else None
@@ -231,6 +243,36 @@ def _count_copy_to_card(source: torch.Tensor, non_blocking: bool) -> None:
     card().copy(f"to card, {'pinned' if is_pinned else 'pageable'}")
     if not (is_pinned and non_blocking):
         card().wait("copy to card")
+
+
+def _count_copy_to_host(target: torch.Tensor, non_blocking: bool) -> None:
+    is_pinned = getattr(target, "is_pretended_pinned", False)
+    card().copy(f"to host, {'pinned' if is_pinned else 'pageable'}")
+    if not (is_pinned and non_blocking):
+        card().wait("copy to host")
+
+
+class Event:
+    """A mark in the queue of the card."""
+
+    def __init__(self, *_args: Any, **_options: Any) -> None:
+        self.launched = 0
+
+    def record(self, _stream: Any = None) -> None:
+        self.launched = sum(card().kernels.values())
+
+    def synchronize(self) -> None:
+        card().wait_for_event(self.launched)
+
+
+class Stream:
+    """A stream of the pretended card; there is one queue all the same."""
+
+    def __init__(self, *_args: Any, **_options: Any) -> None:
+        pass
+
+    def wait_stream(self, stream: Any) -> None:
+        assert isinstance(stream, Stream)
 
 
 class _ToCard(torch.autograd.Function):
@@ -293,6 +335,8 @@ class _DeviceArguments(TorchFunctionMode):
             pinned = args[0].clone()
             pinned.is_pretended_pinned = True  # type: ignore[attr-defined]
             return pinned
+        if func is torch.Tensor.is_pinned:
+            return getattr(args[0], "is_pretended_pinned", False)
         if func is torch.nn.functional.one_hot and isinstance(args[0], CardTensor):  # its range is made in C++
             return CardTensor(func(args[0].inner, *args[1:], **kwargs))
         has_card_tensor = any(isinstance(leaf, CardTensor) for leaf in pytree.tree_leaves(args))
@@ -382,6 +426,10 @@ def _cuda(bf16: bool, seen: Card) -> dict[str, Any]:
         "is_initialized": lambda: True,
         "device": lambda device=None: nullcontext(),
         "_lazy_init": lambda: None,
+        "Event": Event,
+        "Stream": Stream,
+        "current_stream": lambda device=None: Stream(),
+        "stream": lambda stream: nullcontext(),
         "is_current_stream_capturing": lambda: False,
     }
     # Loaders with workers would pin memory in a thread of their own.

@@ -1,13 +1,19 @@
 """All tasks on a pretended card: no tensor on a wrong device, the CPU's metrics in float32, few waits of the host."""
 
+from unittest import mock
+
 import pytest
 import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import evaluate, load_model
-from cosmos_eval.engine import Engine
+from cosmos_eval.cache.feature_cache import FeatureCache
+from cosmos_eval.datasets.image_sources import FileImage
+from cosmos_eval.engine import Engine, image_loading
+from cosmos_eval.engine.encoding import encode_images
 from tests.device.pretended import pretended_card
 from tests.engine.test_batch_splitter import make_images
+from tests.helpers.patch_models import settings
 
 BENCHMARKS = ("toybox-classification", "toybox-retrieval", "toybox-perception", "toybox-segmentation")
 LIMIT = {"toybox-segmentation": 3}
@@ -72,13 +78,128 @@ def test_patch_features_are_those_of_the_cpu(attention):
         torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-6)
 
 
-def test_the_host_waits_once_for_a_batch_of_images_and_its_copy():
-    """One wait is the check that features are finite; the other is the copy of a batch that no worker has pinned."""
+@pytest.fixture
+def pinned(monkeypatch):
+    """Images arrive in page-locked memory, as a loader gives them on a machine with CUDA."""
+    unpack = image_loading._unpack
+
+    def pin(value):
+        if isinstance(value, tuple):
+            return tuple(map(pin, value))
+        return value.pin_memory() if isinstance(value, torch.Tensor) else value
+
+    monkeypatch.setattr(image_loading, "_unpack", lambda loaded: pin(unpack(loaded)))
+
+
+@pytest.mark.usefixtures("pinned")
+def test_the_host_never_waits_for_the_batch_of_images_that_it_has_just_launched():
+    """It reads the check of each batch after it has launched the next one."""
     with pretended_card() as card:
         engine = Engine(load_model("cosmos:toybox", device="cuda"), batch_size=4)
-        images, waits = make_images(40), []
-        for part in (images[:8], images[8:]):
-            before = sum(card.waits.values())
-            engine.image_features(part)
-            waits.append(sum(card.waits.values()) - before)
-    assert (waits[1] - waits[0]) / 6 <= 2
+        images = make_images(40)
+        engine.image_features(images[:4])  # the normalisation's constants are copied once
+        for counts in (card.waits, card.copies, card.late_waits):
+            counts.clear()
+        engine.image_features(images[4:])
+    assert card.waits.total() == 1  # which images are equal, once for all
+    assert card.late_waits.total() == 9
+    assert card.copies.pop(next(place for place in card.copies if "pageable" in place)) == 1
+    assert {place.split(" at ")[0]: count for place, count in card.copies.items()} == {
+        "to card, pinned": 9,
+        "to host, pinned": 9,
+    }
+
+
+@pytest.mark.usefixtures("pinned")
+def test_segmentation_waits_for_chunks_of_images_only():
+    """Each chunk of sixteen images ends with copies of its areas and of the range of its features."""
+
+    def waits_of(limit):
+        with pretended_card() as card:
+            evaluate("cosmos:toybox", "toybox-segmentation", limit=limit, batch_size=4, device="cuda")
+        return card.waits.total()
+
+    assert waits_of(32) - waits_of(16) <= 3
+
+
+class BadFrom:
+    """Wraps an adapter: the embedding of the image with this number, counted over all batches, is NaN."""
+
+    def __init__(self, model, number):
+        self.model, self.number, self.seen = model, number, 0
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def encode_image(self, x):
+        features = self.model.encode_image(x)
+        position, self.seen = self.number - self.seen, self.seen + len(x)
+        if 0 <= position < len(x):
+            features[position] = torch.nan
+        return features
+
+
+@pytest.mark.parametrize("number", [0, 5, 11])
+def test_a_check_that_is_read_late_names_the_first_bad_image_and_stores_batches_before_it(number, tmp_path):
+    images = make_images(12)
+    with pretended_card():
+        cache = FeatureCache(tmp_path / "cache")
+        engine = Engine(BadFrom(load_model("cosmos:toybox", device="cuda"), number), batch_size=4, cache=cache)
+        with pytest.raises(RequestError, match=f"embedding of image {images[number].key} is not finite"):
+            engine.image_features(images)
+        again = Engine(load_model("cosmos:toybox", device="cuda"), batch_size=4, cache=cache)
+        again.image_features(images)
+    assert again.encoded["images"] == 12 - number // 4 * 4
+
+
+def test_an_image_that_cannot_be_decoded_leaves_the_batch_before_it_in_the_cache(tmp_path):
+    images = make_images(12)
+    (tmp_path / "broken.jpg").write_bytes(b"not an image")
+    images[9] = FileImage("broken", tmp_path / "broken.jpg")
+    with pretended_card():
+        cache, model = FeatureCache(tmp_path / "cache"), load_model("cosmos:toybox", device="cuda")
+        engine = Engine(model, batch_size=4, cache=cache)
+        with pytest.raises(RequestError, match="broken"):
+            engine.image_features(images)
+        again = Engine(model, batch_size=4, cache=cache)
+        again.image_features(images[:9])
+    assert again.encoded["images"] == 1
+
+
+def test_a_bad_patch_is_refused_before_its_image_is_used():
+    class BadPatches(BadFrom):
+        def encode_patches(self, x, attention):
+            features = self.model.encode_patches(x, attention=attention)
+            position, self.seen = self.number - self.seen, self.seen + len(x)
+            if 0 <= position < len(x):
+                features[position, 0, 0] = 0.0
+            return features
+
+    images = make_images(6)
+    with pretended_card():
+        engine = Engine(BadPatches(load_model("cosmos:toybox", device="cuda"), 3), batch_size=2)
+        used = []
+        with pytest.raises(RequestError, match=f"embedding of image {images[3].key} is zero"):
+            used.extend(dense.index for dense in engine.window_features(images, settings(crop=0, short_side=64)))
+    assert used == [0, 1]
+
+
+def test_weights_are_cast_once_for_all_batches():
+    images = make_images(24)
+    with pretended_card() as card:
+        engine = Engine(load_model("cosmos:toybox", device="cuda"), batch_size=4)
+        assert engine.precision == "bf16"
+        assert engine.encoding_record(windows=True)["weights"] == "cast to bf16 once"
+        features, casts = [], []
+        for is_kept in (False, True):
+            before = card.kernels["_to_copy"]
+            features.append(encode_all(engine, images, is_kept))
+            casts.append(card.kernels["_to_copy"] - before)
+        assert torch.equal(*[part.cpu() for part in features])
+    assert casts[1] < casts[0] / 2
+
+
+def encode_all(engine, images, is_kept):
+    batches = [images[start : start + 4] for start in range(0, len(images), 4)]
+    with mock.patch.object(Engine, "keeps_casts", is_kept):
+        return torch.cat(list(encode_images(engine, None, batches)))

@@ -108,7 +108,7 @@ def test_a_run_without_work_reports_that_nothing_was_measured():
 def test_the_start_and_the_end_of_a_phase_wait_for_the_device(clock):
     waits = []
     profile = Profile(synchronize=lambda: waits.append(1))
-    with use_profile(profile), phase("copy"):
+    with use_profile(profile), phase("scoring"):
         pass
     assert len(waits) == 2
 
@@ -158,3 +158,37 @@ def test_the_command_prints_the_table(tmp_path, capsys):
     # all results exist already
     assert run_command([*command, "--profile"]) == 0
     assert "Where the time went" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "workers", "stage", "advice"),
+    [
+        ({"waiting": 8, "images": 2}, 0, "decode", "this process decodes by itself; more --workers"),
+        ({"waiting": 8, "images": 2}, 2, "decode", "more --workers"),
+        ({"waiting": 1, "images": 9}, 2, "forward", "--precision bf16"),
+        ({"waiting": 1, "images": 2, "copy": 3, "reading": 4}, 2, "main thread", "a faster disk"),
+    ],
+)
+def test_the_profile_says_what_limits_images_and_what_helps(seconds, workers, stage, advice):
+    profile = Profile(about={"workers": workers}, forward_per_second=200)
+    times = profile.current_times
+    times.seconds, times.work, times.encoded = dict(seconds), {"decode": 4.0, "preprocess": 1.0}, {"images": 500}
+    assert profile.limiting_stage == profile.as_json()["images_limited_by"] == stage
+    # five seconds of work for 500 images: 100 images per second for each process
+    assert profile.decode_per_second == 100 * max(1, workers)
+    assert profile.limit_fraction == pytest.approx(500 / sum(seconds.values()) / min(200, 100 * max(1, workers)))
+    assert f"limited by {stage} (decoding alone {100 * max(1, workers)} per second, the tower alone 200" in (
+        profile.table()
+    )
+    assert advice in profile.describe_limit()
+
+
+def test_phases_of_overlapping_batches_do_not_wait_for_the_device():
+    waits = []
+    profile = Profile(synchronize=lambda: waits.append(1))
+    with use_profile(profile), phase("rows"):
+        for name in ("waiting", "copy", "images"):
+            with phase(name):
+                pass
+        assert len(waits) == 1
+    assert len(waits) == 2

@@ -156,6 +156,44 @@ def test_batches_are_those_of_any_number_of_workers(machine, monkeypatch: pytest
     assert len(list(each_image(IMAGES, grey, workers))) == 8
 
 
+MANY = [ArrayImage(f"{i}", np.full((4, 4, 3), i, np.uint8)) for i in range(70)]
+
+
+def differ_from_the_thirtieth(image: Image.Image) -> torch.Tensor:
+    """In the first batch, and in its third part."""
+    pixels = grey(image)
+    return pixels if image.getpixel((0, 0))[0] < 30 else pixels.repeat(2, 1, 1)
+
+
+def test_large_batches_of_a_small_dataset_are_decoded_in_parts_and_stay_the_same(machine):
+    """Two workers send parts of 14: a dataset of 70 images in batches of 40 has six."""
+    workers = Workers(2)
+    assert workers.part_size(70, 40) == 14
+    assert workers.choose(70, 14, lambda: None) == 2
+    expected = list(image_batches(MANY, grey, 40, 0))
+    assert [len(batch) for batch in expected] == [40, 30]
+    found = image_batches(MANY, grey, 40, workers)
+    assert all(torch.equal(batch, other) for batch, other in zip(found, expected, strict=True))
+
+
+def test_parts_are_no_smaller_than_needed():
+    assert Workers(16).part_size(5000, 512) == 74  # seven parts for each batch, so that all sixteen workers have some
+    assert Workers(16).part_size(100_000, 512) == 512
+    assert Workers(2).part_size(1000, 8) == 8
+    assert Workers(0).part_size(5000, 512) == Workers(1).part_size(5000, 512) == 512
+
+
+def test_errors_name_the_same_image_in_parts(tmp_path: Path, machine):
+    broken = [*MANY[:50], FileImage("a.jpg", tmp_path / "a.jpg"), *MANY[50:]]
+    for images, preprocess in ((broken, grey), (MANY, differ_from_the_thirtieth)):
+        messages = []
+        for workers in (0, 2):
+            with pytest.raises(RequestError) as caught:
+                list(image_batches(images, preprocess, 40, workers))
+            messages.append(str(caught.value))
+        assert messages[0] == messages[1]
+
+
 @pytest.mark.parametrize(
     ("preprocess", "reason"), [(large, "/dev/shm has 1.0 MiB"), (kill_worker, "a worker that decodes images died")]
 )

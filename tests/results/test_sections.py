@@ -54,7 +54,8 @@ NEWEST = {
     "limit": None,
     "environment": {
         "python": "3.11.7", "system": "Linux", "packages": {}, "hardware": {"cpu": "x", "cores": 2},
-        "memory_format": "channels_last", "compiled": "image tower", "resized": "c" * 64,
+        "memory_format": "channels_last", "weights": "cast to bf16 once", "compiled": "image tower",
+        "resized": "c" * 64,
         "decoder": {"name": "draft", "drift": {"mean": 0.5}}, "of the future": [{}],
         "fetched": {"val2017": {"source": "publisher", "files": 1}},
     },

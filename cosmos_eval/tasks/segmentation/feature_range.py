@@ -37,7 +37,8 @@ class FeatureRange:
 
     def cpu(self) -> "FeatureRange":
         """A copy on the CPU."""
-        return FeatureRange(self.first.cpu(), self.low.cpu(), self.high.cpu(), self.is_wide)
+        first, low, high = torch.stack([self.first, self.low, self.high]).cpu()  # one copy
+        return FeatureRange(first, low, high, self.is_wide)
 
 
 def all_features_equal(ranges: Sequence[FeatureRange]) -> bool:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.dense import DenseFeatures
+from cosmos_eval.metrics.iou import count_labels_of_rows
 from cosmos_eval.metrics.similarity import plain_float32
 from cosmos_eval.tasks.segmentation.pamr import RefinedPixelLogits
-from cosmos_eval.tasks.segmentation.pixel_logits import PixelLogits
+from cosmos_eval.tasks.segmentation.pixel_logits import PixelLogits, row_index
 
 BUDGET = 512 * 2**20
 """Bytes for the logits of one image, whatever its size and the number of classes."""
@@ -79,6 +80,10 @@ class LabelMapPredictor:
         Returns:
             (H, W) class of each pixel; uint8 for at most 255 classes, else int32.
         """
+        return self.predict_on_device(dense).cpu().numpy()
+
+    def predict_on_device(self, dense: DenseFeatures) -> Tensor:
+        """As `predict`, but the label map stays on the device."""
         area_thd = self.settings["area_thd"]
         with torch.inference_mode(), plain_float32():
             pixel_logits = self._pixel_logits(dense)
@@ -88,10 +93,10 @@ class LabelMapPredictor:
             if area_thd is not None:
                 is_kept = find_large_classes(label_map.areas, area_thd)
                 # Rows without a dropped class keep their labels.
-                has_dropped_class = label_map.has_class[:, ~is_kept].any(1)
+                has_dropped_class = (label_map.has_class & ~is_kept).any(1)
                 for rows, logits in pixel_logits.tiles(has_dropped_class.nonzero()[:, 0].cpu().numpy()):
                     self._relabel_rows(label_map, rows, logits, is_kept)
-            return label_map.labels.masked_fill_(label_map.is_unsure, 0).cpu().numpy()
+            return label_map.labels.masked_fill_(label_map.is_unsure, 0)
 
     def logits(self, dense: DenseFeatures) -> Tensor:
         """(Q, H, W) logits of every query word and pixel, refined if `pamr_steps` is not 0; ignores the budget."""
@@ -171,12 +176,17 @@ class _LabelMap:
 
     def write(self, rows: np.ndarray, labels: Tensor, is_unsure: Tensor | None) -> None:
         """Write (r, W) labels into some rows."""
-        index = torch.from_numpy(rows).to(labels.device)
+        index = row_index(rows, labels.device)
         self.labels[index] = labels.to(self.labels.dtype)
         if is_unsure is not None:
             self.is_unsure[index] = is_unsure
-        self.has_class[index] = self.has_class[index].scatter_(1, labels, True)
-        self.areas += torch.bincount(labels.flatten(), minlength=len(self.areas))
+        if labels.device.type == "cpu":
+            self.has_class[index] = self.has_class[index].scatter_(1, labels, True)
+            self.areas += torch.bincount(labels.flatten(), minlength=len(self.areas))
+        else:
+            counts = count_labels_of_rows(labels, len(self.areas))
+            self.has_class[index] |= counts > 0
+            self.areas += counts.sum(0)
 
 
 def find_large_classes(areas: Tensor, area_thd: float) -> Tensor:

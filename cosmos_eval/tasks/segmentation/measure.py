@@ -12,7 +12,8 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.class_order import normalize_class_name
 from cosmos_eval.datasets.data import SegmentationData
-from cosmos_eval.engine.dense import chunk_size
+from cosmos_eval.engine.dense import DenseFeatures, chunk_size
+from cosmos_eval.engine.device_copies import copy_to_device
 from cosmos_eval.engine.engine import Engine
 from cosmos_eval.engine.text_batches import consecutive_batches
 from cosmos_eval.engine.truncation import truncated_alike
@@ -23,6 +24,7 @@ from cosmos_eval.metrics.iou import (
     class_iou,
     collect_pixel_counts,
     count_class_pixels,
+    count_class_pixels_on_device,
     estimate_pixel_proportion,
     segmentation_metrics,
 )
@@ -37,6 +39,7 @@ from cosmos_eval.tasks.prompts import build_class_embeddings
 from cosmos_eval.tasks.segmentation import reported_metrics
 from cosmos_eval.tasks.segmentation.feature_range import FeatureRange, all_features_equal
 from cosmos_eval.tasks.segmentation.label_maps import LabelMapPredictor
+from cosmos_eval.tasks.segmentation.true_labels import TrueLabels
 
 PRIMARY = "miou"
 """The primary metric if a definition names none."""
@@ -140,15 +143,51 @@ def _predict_images(
         on_features: called with the (N, D) patch features of each image.
         reporter: shows the progress in place of the engine's reporter.
     """
-    settings = benchmark.settings
-    keep_pixels = bool(settings["pamr_steps"])
-    for dense in engine.window_features(data.images, settings, keep_pixels=keep_pixels, reporter=reporter):
-        require_equal_dimensions(benchmark, dense.features.shape[-1], label_maps.queries.shape[1], "patch")
-        on_features(dense.features.flatten(0, -2))
-        true_labels = read_true_labels(benchmark, data, dense.index, dense.original_size)
-        predicted_labels = label_maps.predict(dense)
+    for dense, predicted in _predict_on_device(benchmark, data, engine, label_maps, on_features, reporter):
+        assert dense.target is not None
+        predicted_labels, true_labels = predicted.cpu().numpy(), dense.target.numpy()
         areas = count_class_pixels(predicted_labels, true_labels, len(data.class_names))
         yield SegmentedImage(dense.index, predicted_labels, true_labels, areas)
+
+
+def _count_areas(
+    benchmark: Benchmark,
+    data: SegmentationData,
+    engine: Engine,
+    label_maps: LabelMapPredictor,
+    on_features: Callable[[Tensor], None],
+    reporter: Reporter | None,
+) -> Iterator[Tensor]:
+    """As `predict_label_maps`, but yield the areas (3, C) of each image only, on the engine's device.
+
+    On an accelerator pixels are counted there: copying each label map would make it wait for the host.
+    """
+    for dense, predicted in _predict_on_device(benchmark, data, engine, label_maps, on_features, reporter):
+        assert dense.target is not None
+        if predicted.device.type == "cpu":
+            counts = count_class_pixels(predicted.numpy(), dense.target.numpy(), len(data.class_names))
+            yield torch.from_numpy(counts)
+        else:
+            true_labels = copy_to_device(dense.target, predicted.device)
+            yield count_class_pixels_on_device(predicted, true_labels, len(data.class_names))
+
+
+def _predict_on_device(
+    benchmark: Benchmark,
+    data: SegmentationData,
+    engine: Engine,
+    label_maps: LabelMapPredictor,
+    on_features: Callable[[Tensor], None],
+    reporter: Reporter | None,
+) -> Iterator[tuple[DenseFeatures, Tensor]]:
+    """Yield each image, with its true labels as `target`, and its predicted label map (H, W) on the engine's device."""
+    settings = benchmark.settings
+    keep_pixels = bool(settings["pamr_steps"])
+    masks = TrueLabels.of(benchmark, data)
+    for dense in engine.window_features(data.images, settings, keep_pixels, reporter, masks):
+        require_equal_dimensions(benchmark, dense.features.shape[-1], label_maps.queries.shape[1], "patch")
+        on_features(dense.features.flatten(0, -2))
+        yield dense, label_maps.predict_on_device(dense)
 
 
 def encode_query_words(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor]:
@@ -161,36 +200,6 @@ def encode_query_words(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Te
             f"{benchmark.name}: prompts.templates must be a list of templates, or the name of a built-in list"
         )
     return build_class_embeddings(engine, words, prompts.templates), torch.tensor(class_of_word)
-
-
-def read_true_labels(benchmark: Benchmark, data: SegmentationData, index: int, size: tuple[int, int]) -> np.ndarray:
-    """Read the (H, W) labels of one image's mask.
-
-    Args:
-        size: height and width of the image.
-
-    Raises:
-        RequestError: the mask has another size, or a label that is neither a class nor 255.
-    """
-    key, class_count = data.images[index].key, len(data.class_names)
-    labels = data.masks[index].verified_labels()
-    if tuple(labels.shape) != tuple(size):
-        raise RequestError(
-            f"{benchmark.name}: the mask of {key} has {_format_size(labels.shape)} pixels and its image "
-            f"{_format_size(size)}; correct the files"
-        )
-    counted = labels[labels != IGNORED]
-    if counted.size and not (counted.min() >= 0 and counted.max() < class_count):
-        wrong_label = int(counted[(counted < 0) | (counted >= class_count)][0])
-        raise RequestError(
-            f"{benchmark.name}: the mask of {key} has the label {wrong_label}, but classes are 0 to {class_count - 1} "
-            f"and {IGNORED} is for ignored pixels; correct the file, or prepare the masks again"
-        )
-    return labels
-
-
-def _format_size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
 
 
 @dataclass(frozen=True)
@@ -227,12 +236,12 @@ def evaluate_chunks(
 
     # One generator for all chunks, so that images are decoded ahead across the borders of chunks. Generators are lazy:
     # an image is predicted when `islice` requests it, so its features go into the range of its own chunk.
-    all_predictions = _predict_images(shared.benchmark, data, engine, label_maps, add_to_range, reporter)
+    all_areas = _count_areas(shared.benchmark, data, engine, label_maps, add_to_range, reporter)
     for chunk in chunks:
         feature_range = FeatureRange()
-        areas = [prediction.areas for prediction in islice(all_predictions, len(chunk.images))]
-        yield areas, feature_range.cpu()
-    for _ in all_predictions:
+        areas = torch.stack(list(islice(all_areas, len(chunk.images)))).cpu()  # one copy for the whole chunk
+        yield list(areas.numpy()), feature_range.cpu()
+    for _ in all_areas:
         raise AssertionError("more predictions than images")
 
 
@@ -311,7 +320,7 @@ def _evaluate_images(
         for members in plan
     ]
     results: dict[int, tuple[list[np.ndarray], FeatureRange]] = {}
-    reporter = engine.reporter if engine.ranks.size > 1 else Silent()  # one process shows each image: `_predict_images`
+    reporter = engine.reporter if engine.ranks.size > 1 else Silent()  # one process shows each image: `_count_areas`
     with reporter.task("encoding windows", len(data.images), "images") as advance:
         for number, result in engine.ranks.distribute(evaluate_chunks, shared, chunks):
             results[number] = result

@@ -10,8 +10,9 @@ large as a window's pixels is ever computed.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cosmos_eval.engine.dense import DenseFeatures
+from cosmos_eval.engine.device_copies import copy_to_device
 
 CPU_TILE_BYTES = 2**22
 """Bytes of a tile on a CPU: small enough that it is used again while it is in the CPU's cache. Other devices take
@@ -41,6 +43,28 @@ class AxisResampling:
     """(pixels,) the first patch that a pixel depends on."""
     last: np.ndarray
     """(pixels,) one more than the last patch that a pixel depends on."""
+    copies: dict[torch.device, "ResamplingOnDevice"] = field(default_factory=dict)
+    """By device, so that an image with sides that were seen before copies nothing."""
+
+    def on_device(self, device: torch.device) -> "ResamplingOnDevice":
+        """Return the matrix and the order on a device."""
+        if device not in self.copies:
+            self.copies[device] = ResamplingOnDevice(self.matrix.to(device), self.order.to(device))
+        return self.copies[device]
+
+
+class ResamplingOnDevice(NamedTuple):
+    """`AxisResampling.matrix` and `order` on a device."""
+
+    matrix: Tensor
+    order: Tensor
+
+
+def row_index(rows: np.ndarray, device: torch.device) -> slice | Tensor:
+    """Return an index for ascending row numbers: a slice if they are consecutive, which copies nothing to a device."""
+    if device.type != "cpu" and rows[-1] - rows[0] == len(rows) - 1:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return copy_to_device(torch.from_numpy(rows), device)
 
 
 @lru_cache(maxsize=32)
@@ -94,10 +118,11 @@ class PixelLogits:
             self.down = axis_resampling(grid.height, self.height, grid.tops, grid.crop_height, height)
             self.across = axis_resampling(grid.width, self.width, grid.lefts, grid.crop_width, width)
         self.query_count = len(queries)
+        down, across = self.down.on_device(device), self.across.on_device(device)
         cosines = (dense.features @ queries.T).permute(0, 2, 1, 3, 4).reshape(rows * height, columns * width, -1)
-        self.patch_logits = cosines[self.down.order.to(device)][:, self.across.order.to(device)]
+        self.patch_logits = cosines[down.order][:, across.order]
         """(K, L, Q) for K rows and L columns of patches, sorted along both sides."""
-        self.down_matrix, self.across_matrix = self.down.matrix.to(device), self.across.matrix.to(device)
+        self.down_matrix, self.across_matrix = down.matrix, across.matrix
         self.budget = budget
 
     def patch_range(self, rows: np.ndarray) -> tuple[int, int]:
@@ -138,7 +163,7 @@ class PixelLogits:
                 strips = torch.empty(0)  # frees the old strips before the new ones are computed
                 strips = self._resample_across(patch_logits[strips_start:strips_stop])
             tile = rows[start:stop]
-            weights = self.down_matrix[torch.from_numpy(tile).to(patch_logits.device), first:last]
+            weights = self.down_matrix[row_index(tile, patch_logits.device), first:last].contiguous()
             # No variable for this view of `strips`: it would keep the old strips in memory while new ones are computed.
             logits = torch.mm(
                 weights, strips[first - strips_start : last - strips_start].flatten(1), out=buffer[: len(tile)]
