@@ -9,7 +9,7 @@ import io
 import os
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -96,6 +96,22 @@ def decode_image(content: bytes, *, turned: bool = False) -> Image.Image:
     with open_image(content) as image:
         orientation = orientation_of(image) if turned else 1
         return turn(to_rgb(image), orientation)
+
+
+def decode_scaled(content: bytes, choose_scale: Callable[[tuple[int, int]], int]) -> Image.Image:
+    """As `decode_image`; a JPEG is decoded at 1/2, 1/4 or 1/8 of its size (rounded up) where less detail is needed.
+
+    libjpeg computes smaller blocks then, which is not what a resize of the whole image gives, but close to it.
+
+    Args:
+        choose_scale: from (width, height) to 1, 2, 4 or 8; called for JPEG files only.
+    """
+    with open_image(content) as image:
+        if image.format == "JPEG" and image.mode in ("RGB", "L"):
+            scale = choose_scale(image.size)
+            if scale > 1:
+                image.draft(image.mode, (image.width // scale, image.height // scale))
+        return to_rgb(image)
 
 
 def open_image(content: bytes | Path) -> Image.Image:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,10 @@ def train_steps(
     position = (
         snapshots.restore(run, checkpoint_path) if snapshots is not None and checkpoint_path is not None else None
     )
+    if run.config.augment == "auto":
+        run.config = replace(config, augment="device" if stepper.device.type == "cuda" else "cpu")
+    config = run.config
+    loader.change_on_device(config.augment == "device")
     agree_on_start(run, loader, position)
     plan = getattr(loader, "plan", None)
     if plan is not None and world.is_main and (line := describe_lone_end_blocks(plan.sources)):
