@@ -50,10 +50,11 @@ def _change_part(x: Tensor, changes: np.ndarray, send: Callable[[np.ndarray], Te
             # torchvision adds the hue as an 8-bit number, cut toward 0
             steps.append((JITTER[name], rows, np.trunc(strengths * 255) if name == "hue" else strengths))
     none = np.empty((0, 1), np.float32)
+    blurred = np.flatnonzero(changes[:, 9] > 0)
     for change, rows, numbers in (
         *steps,
         (lambda part, _: luma(part).expand_as(part), np.flatnonzero(changes[:, 8] > 0), none),
-        (blur, rows := np.flatnonzero(changes[:, 9] > 0), box_taps(changes[rows, 9])),
+        (blur, blurred, box_taps(changes[blurred, 9])),
         (lambda part, _: torch.where(part < 128, part, 255 - part), np.flatnonzero(changes[:, 10] > 0), none),
     ):
         if len(rows):

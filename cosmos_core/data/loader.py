@@ -175,10 +175,8 @@ def finish_views(parts: list[Slice], views: MultiCrop, device: torch.device) -> 
         by_size.setdefault(tuple(view.shape[1:]), []).append(index)
     finished: dict[int, Tensor] = {}
     for shape, indices in by_size.items():
-        if device.type == "cpu":
-            groups = [[index] for index in indices]  # each view is one tensor, without a copy of it
-        else:
-            groups = [indices]
+        # on a CPU each view is a tensor already, and joining them would be one more copy
+        groups = [[index] for index in indices] if device.type == "cpu" else [indices]
         for group in groups:
             pixels = to_device(device, gather_views(parts, group, shape, device))
             if len(changes):

@@ -137,6 +137,9 @@ class CardTensor(torch.Tensor):
         card().wait("tolist")
         return self.inner.tolist()
 
+    def record_stream(self, stream: Any) -> None:
+        pass
+
     def pin_memory(self, *args: Any, **options: Any) -> Any:
         raise RuntimeError(f"cannot pin '{self.device}': only dense CPU tensors can be pinned")
 
@@ -293,6 +296,14 @@ class _DeviceArguments(TorchFunctionMode):
             pinned = args[0].clone()
             pinned.is_pretended_pinned = True  # type: ignore[attr-defined]
             return pinned
+        if func is torch.empty and kwargs.pop("pin_memory", False):
+            pinned = func(*args, **kwargs)
+            pinned.is_pretended_pinned = True
+            return pinned
+        if func is torch.Tensor.flatten and getattr(args[0], "is_pretended_pinned", False):
+            flat = func(*args, **kwargs)
+            flat.is_pretended_pinned = True  # the same memory
+            return flat
         if func is torch.nn.functional.one_hot and isinstance(args[0], CardTensor):  # its range is made in C++
             return CardTensor(func(args[0].inner, *args[1:], **kwargs))
         has_card_tensor = any(isinstance(leaf, CardTensor) for leaf in pytree.tree_leaves(args))
@@ -381,6 +392,9 @@ def _cuda(bf16: bool, seen: Card) -> dict[str, Any]:
         "set_rng_state_all": lambda states: None,
         "is_initialized": lambda: True,
         "device": lambda device=None: nullcontext(),
+        "Stream": lambda device=None: mock.Mock(),
+        "stream": lambda stream: nullcontext(),
+        "current_stream": lambda device=None: mock.Mock(),
         "_lazy_init": lambda: None,
         "is_current_stream_capturing": lambda: False,
     }
