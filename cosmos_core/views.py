@@ -162,7 +162,8 @@ class MultiCrop:
         Args:
             scale: the image is smaller than the one that was drawn for, by this divisor.
         """
-        pixels = torch.from_numpy(np.array(as_rgb(image))).permute(2, 0, 1)[None]
+        array = image if isinstance(image, np.ndarray) and image.flags.writeable else np.array(as_rgb(image))
+        pixels = torch.from_numpy(array).permute(2, 0, 1)[None]
         return [resized_crop(pixels, view, scale) for view in drawn], changes_table(drawn)
 
     def largest_scale(self, drawn: Sequence[DrawnView]) -> int:
@@ -223,7 +224,8 @@ def resized_crop(pixels: Tensor, view: DrawnView, scale: int = 1) -> np.ndarray:
     height, width = pixels.shape[2:]
     left, right = (min(round(x / scale), width) for x in view.box[::2])
     top, bottom = (min(round(y / scale), height) for y in view.box[1::2])
-    cut = pixels[:, :, top:bottom, left:right]
+    # in this layout torch's kernel needs no copies of its own, and its result is in the layout of the views
+    cut = pixels[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
     resized = F.interpolate(cut, (view.size, view.size), mode="bicubic", antialias=True)
     return (resized.flip(3) if view.flip else resized)[0].permute(1, 2, 0).numpy()
 

@@ -137,9 +137,8 @@ class SampleViews:
 
         loaded = load_image(image, key, draw_views)
         if not drawn:  # not a JPEG file
-            rgb = as_rgb(loaded)
-            drawn = self.images.draw(rgb.size, draw)
-            return self.images.crops(rgb, drawn)
+            loaded = as_rgb(loaded)
+            drawn = self.images.draw(loaded.size, draw)
         return self.images.crops(loaded, drawn, scale)
 
 
