@@ -5,8 +5,9 @@ from cosmos_core.lazy import lazy_exports
 __version__ = "0.1.0"
 __all__ = [
     "ChoiceData", "ClassificationData", "Data", "DataKind", "DatasetChecker", "FileImage", "Hits", "Measured",
-    "ModelKind", "MultilabelData", "Outcome", "PerceptionData", "ReaderInfo", "RetrievalData", "SegmentationData",
-    "SplitData", "TaskInfo", "class_frame", "evaluate", "load_model", "make_benchmark", "to_frame",
+    "ModelKind", "MultilabelData", "MultilingualRetrievalData", "Outcome", "PerceptionData", "ReaderInfo",
+    "RetrievalData", "SegmentationData", "SplitData", "TaskInfo", "class_frame", "evaluate", "load_model",
+    "make_benchmark", "to_frame",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_exports(
@@ -22,6 +23,7 @@ __getattr__, __dir__ = lazy_exports(
         "Measured": "cosmos_eval.tasks.common",
         "ModelKind": "cosmos_eval.models.kinds",
         "MultilabelData": "cosmos_eval.datasets.data",
+        "MultilingualRetrievalData": "cosmos_eval.datasets.data",
         "Outcome": "cosmos_eval.tasks.outcome",
         "PerceptionData": "cosmos_eval.datasets.data",
         "ReaderInfo": "cosmos_eval.datasets.reader",

@@ -125,14 +125,14 @@ class WorkerPool:
     def _next_slice(self) -> Slice:
         try:
             received = next_batch(self.iterator)
+            if not isinstance(received, WorkerError):
+                return received.unpack()
         except (RuntimeError, OSError, EOFError) as error:
-            # torch reports a dead worker, or the connection to it breaks first
+            # torch reports a dead worker, wherever this process happens to be, or the connection to it breaks first
             if isinstance(error, RuntimeError) and not is_dead_worker_error(error):
                 raise
             raise dead_worker_error(error, "workers") from error
-        if isinstance(received, WorkerError):
-            raise RequestError(received.message)
-        return received.unpack()
+        raise RequestError(received.message)
 
 
 def identity(received: Any) -> Any:

@@ -47,16 +47,16 @@ def benchmarks() -> None:
 
 @app.command(epilog="Example: cosmos-eval list suites")
 def suites() -> None:
-    """Ordered lists of benchmarks."""
+    """Ordered lists of benchmarks, with the published table that each reproduces."""
     from cosmos_eval.protocol.benchmark import read_every_suite
     from cosmos_eval.protocol.folders import find_provider
 
     rows = []
     for suite in read_every_suite():
-        rows.append(
-            (suite.name, ", ".join(benchmark.name for benchmark in suite.benchmarks), find_provider(suite.name) or OURS)
-        )
-    show(("suite", "benchmarks", "from"), rows)
+        names = ", ".join(benchmark.name for benchmark in suite.benchmarks)
+        table = "; lacks ".join([suite.reproduces or "-", *suite.lacks])
+        rows.append((suite.name, names, table, find_provider(suite.name) or OURS))
+    show(("suite", "benchmarks", "published table", "from"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list tasks")

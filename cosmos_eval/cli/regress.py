@@ -26,7 +26,14 @@ def regress(
     benchmark: Annotated[
         list[str] | None, typer.Option(help="Test these of the baseline's benchmarks only; repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap that tests mean IoUs.")] = 0,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="Suite, or its YAML file: test its benchmarks, and the averages that it declares."),
+    ] = None,
+    only_averages: Annotated[
+        bool, typer.Option("--only-averages", help="With --suite: test its averages, not its benchmarks.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap that tests mean IoUs and averages.")] = 0,
     resamples: Annotated[int, typer.Option(min=1, max=10_000_000, help="Resamples of that bootstrap.")] = 10_000,
     allow_precision: Annotated[
         bool, typer.Option("--allow-precision", help="Compare results of different precisions.")
@@ -53,6 +60,7 @@ def regress(
     from cosmos_core.files import atomic_write_text
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.progress import use_reporter
+    from cosmos_eval.protocol.benchmark import read_suite
     from cosmos_eval.regress import text
     from cosmos_eval.regress.answer import Settings
     from cosmos_eval.regress.compare import compare
@@ -71,11 +79,14 @@ def regress(
         resamples=resamples,
         allow_precision=allow_precision,
         allow_transforms=allow_transforms,
+        only_averages=only_averages,
     )
+    if only_averages and suite is None:
+        raise RequestError("--only-averages needs --suite NAME, which declares the averages")
     before, after = read_model(baseline), read_model(candidate)
     refuse_unchecked([result for _, result in (*before.values(), *after.values())], allow_unchecked)
     with use_reporter(make_reporter()):
-        answer = compare(before, after, settings)
+        answer = compare(before, after, settings, read_suite(suite) if suite is not None else None)
     print(text.markdown(answer), end="")
     for path, write in ((markdown, text.markdown), (json, text.to_json), (junit, text.to_junit)):
         if path is not None:

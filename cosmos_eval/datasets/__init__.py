@@ -165,7 +165,7 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     try:
         # The reader runs with EXIF applied, too: some readers open images, for instance to check boxes and masks.
         with use_reporter(reporter), apply_exif() if upright else nullcontext(), READERS.at_work(name):
-            data = read_splits(lambda part: reader.read(part, root), benchmark)
+            data = read_splits(lambda part: reader_info(part.dataset["reader"]).read(part, root), benchmark)
         return data.upright() if upright else data
     except OSError as error:  # a folder without permission, a disk that fails
         path = os.fsdecode(error.filename) if error.filename else str(root)

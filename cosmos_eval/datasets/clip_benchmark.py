@@ -59,6 +59,12 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }
 """Dataset -> what torchvision reads below the builder's root folder; checked before the builder is called."""
 
+NEEDED_OF_SPLIT: dict[tuple[str, str], tuple[str, ...]] = {
+    ("gtsrb", "train"): ("gtsrb/GTSRB/Training",),
+    ("renderedsst2", "val"): ("rendered-sst2/valid/negative", "rendered-sst2/valid/positive"),
+}
+"""Dataset and split -> what torchvision reads of it, where that differs from the other splits."""
+
 CALTECH_FOLDER = "101_ObjectCategories"
 _LOCK = RLock()
 """Held while module attributes are replaced (`forbid_commands`), which all threads see."""
@@ -161,7 +167,7 @@ def _find_root(checker: DatasetChecker, name: str, split: str) -> Path:
     option_value = checker.options["path"]
     alternatives = [option_value] if isinstance(option_value, str) else option_value
     folders = [checker.resolve_path(folder) for folder in alternatives]
-    needed = [path.format(split=split) for path in NEEDED[name]]
+    needed = [path.format(split=split) for path in NEEDED_OF_SPLIT.get((name, split), NEEDED[name])]
     root = max(folders, key=lambda folder: sum((folder / path).exists() for path in needed))
     if not any((root / path).exists() for path in needed):
         others = f" (and with it {', '.join(needed[1:])})" if needed[1:] else ""

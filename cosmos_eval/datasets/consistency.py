@@ -13,6 +13,7 @@ from cosmos_core.short_repr import short_name
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data.base import Data
+    from cosmos_eval.datasets.image_sources import ImageSource
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_NAMES = 3
@@ -35,6 +36,16 @@ def find_inconsistencies(data: "Data") -> list[str]:
 def _normalize_key(key: str) -> str:
     """Return one spelling for each file: `./a.jpg` is a.jpg, and `b//c.jpg` is b/c.jpg."""
     return PurePosixPath(key).as_posix() if "./" in key or "//" in key else key
+
+
+def find_repeated_images(images: Sequence["ImageSource"]) -> list[str]:
+    """Return a remark on images whose content equals that of an earlier one; it reads all of them."""
+    first_images: dict[str, str] = {}
+    repeated = [image.key for image in images if first_images.setdefault(image.digest(), image.key) != image.key]
+    if not repeated:
+        return []
+    verb = "equals" if len(repeated) == 1 else "equal"
+    return [f"{len(repeated):,} of {len(images):,} images {verb} an earlier one and tie: {format_names(repeated)}"]
 
 
 def find_undecidable_items(noun: str, choices: np.ndarray, contents: Sequence[str], names: Sequence[str]) -> list[str]:

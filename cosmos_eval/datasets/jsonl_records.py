@@ -16,6 +16,7 @@ KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "multilabel": (("image", "file_name"), ("labels",)),
     "perception": (("image", "file_name"), ("positive",), ("negative",)),
     "multiple-choice": (("image", "file_name", "images"), ("captions", "caption", "text"), ("answer", "answers")),
+    "multilingual-retrieval": (("image", "file_name"), ("captions",)),
 }
 """Kind of data -> what every line must have: the key, then its names in a metadata.jsonl of `datasets`' imagefolder."""
 

@@ -42,3 +42,8 @@ MULTILABEL = DataKind(
 SEGMENTATION = DataKind("segmentation", "cosmos_eval.datasets.data:SegmentationData", ("images", "classes"))
 PERCEPTION = DataKind("perception", "cosmos_eval.datasets.data:PerceptionData", ("images", "items", "rows"))
 MULTIPLE_CHOICE = DataKind("multiple-choice", "cosmos_eval.datasets.data:ChoiceData", ("images", "items"))
+MULTILINGUAL_RETRIEVAL = DataKind(
+    "multilingual-retrieval",
+    "cosmos_eval.datasets.data:MultilingualRetrievalData",
+    ("images", "texts", "languages"),
+)

@@ -21,11 +21,7 @@ def parse_label_row(content: bytes, place: str, checker: DatasetChecker) -> np.n
     Raises:
         DataProblems: no numpy array, or not a row of 0, 1 and -1.
     """
-    try:
-        row = _read_array(content)
-    except (ValueError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError, EOFError) as error:
-        reason = str(error).partition("\n")[0]
-        checker.refuse(f"cannot read {place}: it is no numpy array of numbers ({reason:.80}); fetch the shard again")
+    row = _parse_array(content, place, checker)
     if row.ndim != 1 or not row.size or not np.isin(row, LABEL_VALUES).all():
         shape = " x ".join(map(str, row.shape))
         checker.refuse(
@@ -33,6 +29,23 @@ def parse_label_row(content: bytes, place: str, checker: DatasetChecker) -> np.n
             f"numbers of type {row.dtype}; pack the shard again"
         )
     return row.astype(np.int8)
+
+
+def parse_metadata_row(content: bytes, place: str, checker: DatasetChecker) -> list[int]:
+    """Return the numbers of a row of metadata, as DataComp's shards of WILDS have it; fractions are cut off.
+
+    Args:
+        content: the .npy file.
+        place: what messages call it.
+        checker: raises what is wrong.
+
+    Raises:
+        DataProblems: no numpy array, or not a row of finite numbers.
+    """
+    row = _parse_array(content, place, checker)
+    if row.ndim != 1 or not row.size or not np.isfinite(row).all():
+        checker.refuse(f"cannot use {place}: it needs a row of numbers; pack the shard again")
+    return [int(value) for value in row.tolist()]
 
 
 def stack_label_rows(rows: list[np.ndarray], names: list[str], class_count: int, checker: DatasetChecker) -> np.ndarray:
@@ -53,6 +66,15 @@ def stack_label_rows(rows: list[np.ndarray], names: list[str], class_count: int,
                 f"has {len(row):,} labels of {name} for {class_count:,} class names; correct the class names"
             )
     return np.stack(rows) if rows else np.zeros((0, class_count), dtype=np.int8)
+
+
+def _parse_array(content: bytes, place: str, checker: DatasetChecker) -> np.ndarray:
+    """Read an array; DataProblems where it is none."""
+    try:
+        return _read_array(content)
+    except (ValueError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        checker.refuse(f"cannot read {place}: it is no numpy array of numbers ({reason:.80}); fetch the shard again")
 
 
 def _read_array(content: bytes) -> np.ndarray:

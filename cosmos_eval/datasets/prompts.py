@@ -181,7 +181,7 @@ def list_template_sets() -> dict[str, tuple[str, ...]]:
     Sets with other prompts for each class are left out.
     """
     names = [name for name in NAMED_TEMPLATES if name != FROM_DATASET and not name.startswith("clip-benchmark:")]
-    names += [f"clip-benchmark:{name}" for name in sorted(_clip_benchmark_json(TEMPLATE_FILE))]
+    names += [f"clip-benchmark:{name}" for name in sorted(clip_benchmark_file(TEMPLATE_FILE))]
     sets = {}
     for name in names:
         texts = resolve_prompts({"templates": name}, None).templates
@@ -237,9 +237,18 @@ def _read_file(name: str, folder: Path | None, named_sets: Sequence[str], error:
         raise error(str(cause)) from cause
 
 
+def read_word_file(name: str, folder: Path | None, error: MakeError) -> Any:
+    """Return the content of a `.txt` (a list of its lines) or `.json` file beside the definition.
+
+    Raises:
+        RequestError: another ending, a path outside of the definition's folder, or an unreadable file.
+    """
+    return _read_file(name, folder, (), error)
+
+
 def _clip_benchmark_set(file_name: str, value: str, error: MakeError) -> list[str]:
     """Return the texts that clip-benchmark has for the dataset in `clip-benchmark:DATASET`."""
-    sets = _clip_benchmark_json(file_name)
+    sets = clip_benchmark_file(file_name)
     dataset = value.removeprefix("clip-benchmark:")
     if dataset not in sets:
         raise error(f"clip-benchmark has no set {short_repr(dataset)}{near(dataset, sets)}")
@@ -247,7 +256,7 @@ def _clip_benchmark_set(file_name: str, value: str, error: MakeError) -> list[st
 
 
 @lru_cache
-def _clip_benchmark_json(file_name: str) -> dict[str, list[str]]:
+def clip_benchmark_file(file_name: str) -> dict[str, Any]:
     """Read a file of class names or templates from clip-benchmark without importing its code, which imports torch."""
     path = _package_folder("clip_benchmark") / "datasets" / file_name
     return json.loads(path.read_text(encoding="utf-8"))

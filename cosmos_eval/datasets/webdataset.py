@@ -22,7 +22,7 @@ from cosmos_eval.datasets.data import ClassificationData, Data, MultilabelData, 
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.image_folder import templates_by_class
 from cosmos_eval.datasets.image_sources import ImageSource, decode
-from cosmos_eval.datasets.label_rows import parse_label_row, stack_label_rows
+from cosmos_eval.datasets.label_rows import parse_label_row, parse_metadata_row, stack_label_rows
 
 CAPTIONS_SUFFIX, ROW_SUFFIX = "txt", "npy"
 LABEL_SUFFIXES = {"classification": "cls", "multilabel": ROW_SUFFIX, "retrieval": CAPTIONS_SUFFIX}
@@ -93,6 +93,12 @@ class WebDataset:
         self.benchmark, self.root, self.checker = benchmark, root, checker
         self.split = str(checker.options.get("split", DEFAULT_SPLIT))
         self.label_suffix = LABEL_SUFFIXES[benchmark.data_kind]
+        self.metadata: Sequence[str] = checker.options.get("metadata", ())
+        self.groups: Sequence[str] = checker.options.get("groups", ())
+        if self.groups and (unknown := [name for name in self.groups if name not in self.metadata]):
+            checker.refuse(f"has the groups {format_names(unknown)}, which dataset.metadata does not name; add them")
+        if self.metadata and self.label_suffix != LABEL_SUFFIXES["classification"]:
+            checker.refuse("has dataset.metadata, which only classification has; take it out")
         self.has_classes = self.label_suffix != CAPTIONS_SUFFIX
 
     def list_shards(self) -> list[Path]:
@@ -117,7 +123,7 @@ class WebDataset:
         Raises:
             DataProblems: a broken shard, or a sample without image or label.
         """
-        return _read_shard(shard, self.label_suffix, self.checker)
+        return _read_shard(shard, self.label_suffix, self.checker, bool(self.metadata))
 
     def build(self, shards: Mapping[str, ShardSamples]) -> Data:
         """Return the data of all shards.
@@ -138,6 +144,7 @@ class WebDataset:
         if self.label_suffix == ROW_SUFFIX:
             rows = stack_label_rows(labels, [image.key for image in images], len(class_names), self.checker)
             return self.checker.finish(MultilabelData(images, rows, class_names, templates))
+        labels, groups = self._split_metadata(labels, images)
         indices = [_class_index(label, image, self.checker) for label, image in zip(labels, images, strict=True)]
         return self.checker.finish(
             ClassificationData(
@@ -145,8 +152,26 @@ class WebDataset:
                 labels=np.array(indices, dtype=np.int64),
                 class_names=class_names,
                 templates=templates,
+                groups=groups,
             )
         )
+
+    def _split_metadata(
+        self, labels: list[str], images: Sequence[ImageSource]
+    ) -> tuple[list[str], dict[str, np.ndarray]]:
+        """Split labels with metadata into the labels and the groups: kind -> (N,) int64."""
+        if not self.metadata:
+            return labels, {}
+        rows = [label.split() for label in labels]
+        for row, image in zip(rows, images, strict=True):
+            if len(row) <= len(self.metadata):
+                self.checker.refuse(
+                    f"has {len(row) - 1:,} numbers in the metadata of {image.key}, fewer than the "
+                    f"{len(self.metadata):,} names of dataset.metadata; correct the definition"
+                )
+        columns = {kind: 1 + list(self.metadata).index(kind) for kind in self.groups}
+        groups = {kind: np.array([int(row[at]) for row in rows], dtype=np.int64) for kind, at in columns.items()}
+        return [row[0] for row in rows], groups
 
     def _class_names_and_templates(self) -> tuple[list[str], Any]:
         class_names = _class_names(self.root, self.benchmark, self.checker)
@@ -164,7 +189,9 @@ def read_webdataset(benchmark: Any, data_root: Path) -> Data:
     classification `path/classnames.txt` and `path/zeroshot_classification_templates.txt`, which its builder reads; a
     definition's own `prompts` replace them. All shards that nshards.txt announces must exist.
 
-    Options: `path` (folder), `split` (test).
+    Options: `path` (folder), `split` (test); `metadata`, names of the first numbers of the `.npy` that each image has
+    besides its label in DataComp's shards (WILDS, Dollar Street, GeoDE), and `groups`, those of them by which images
+    are grouped.
 
     Raises:
         DataProblems: missing files or shards (named), a broken shard, a sample without image or label, a label that
@@ -275,11 +302,12 @@ def _remark_on_shards(shards: Mapping[str, ShardSamples], checker: DatasetChecke
             checker.add_remark(f"{len(names):,} of {len(shards):,} shards {verb} {fact}: {format_names(names)}")
 
 
-def _read_shard(shard: Path, label_suffix: str, checker: DatasetChecker) -> ShardSamples:
-    """Return the image and the label of every sample of a shard."""
+def _read_shard(shard: Path, label_suffix: str, checker: DatasetChecker, has_metadata: bool = False) -> ShardSamples:
+    """Return the image and the label of every sample of a shard; with metadata, its numbers follow the label."""
     status = shard.stat()
     try:
-        positions, lone_block = _list_members(shard, status.st_size, status.st_mtime_ns, label_suffix)
+        needed = (label_suffix, ROW_SUFFIX) if has_metadata else (label_suffix,)
+        positions, lone_block = _list_members(shard, status.st_size, status.st_mtime_ns, needed)
     except (TarError, OSError) as error:
         advice = "" if isinstance(error, OtherFileKind) else "; fetch it again"
         checker.refuse(f"cannot read the shard {shard}: {error}{advice}")
@@ -288,16 +316,19 @@ def _read_shard(shard: Path, label_suffix: str, checker: DatasetChecker) -> Shar
     parse = _PARSERS.get(label_suffix, _parse_text)
     for name, parts in positions.items():
         image_suffix = next((suffix for suffix in SHARD_IMAGE_SUFFIXES if suffix in parts), None)
-        if image_suffix is None or label_suffix not in parts:
-            lacking = (
-                "an image (" + ", ".join(SHARD_IMAGE_SUFFIXES) + ")" if image_suffix is None else f".{label_suffix}"
-            )
+        missing = next((suffix for suffix in needed if suffix not in parts), None)
+        if image_suffix is None or missing is not None:
+            lacking = "an image (" + ", ".join(SHARD_IMAGE_SUFFIXES) + ")" if image_suffix is None else f".{missing}"
             checker.refuse(
                 f"has the sample {name} without {lacking} in {shard}{_dot_advice(name, parts, label_suffix)}"
             )
         offset, size = parts[image_suffix]
         images.append(TarImage(f"{shard.stem}/{name}.{image_suffix}", shard, offset, size))
-        labels.append(_read_label(shard, f"{name}.{label_suffix}", parts[label_suffix], checker, parse))
+        label = _read_label(shard, f"{name}.{label_suffix}", parts[label_suffix], checker, parse)
+        if has_metadata:
+            row = _read_label(shard, f"{name}.{ROW_SUFFIX}", parts[ROW_SUFFIX], checker, parse_metadata_row)
+            label = " ".join([label.strip(), *map(str, row)])
+        labels.append(label)
     return ShardSamples(images, labels, lone_block)
 
 
@@ -339,7 +370,7 @@ _PARSERS: dict[str, Parser] = {ROW_SUFFIX: parse_label_row}
 
 @lru_cache(maxsize=1024)
 def _list_members(
-    shard: Path, size: int, modified: int, label_suffix: str
+    shard: Path, size: int, modified: int, label_suffixes: tuple[str, ...]
 ) -> tuple[dict[str, dict[str, tuple[int, int]]], int | None]:
     """Return sample -> suffix -> (offset, size), and the position of a single empty block at the end, if there is one.
 
@@ -361,7 +392,7 @@ def _list_members(
             suffix = match[2].lower()
             if suffix in parts:
                 raise TarError(f"{printable(member.name)} is in it twice")
-            if suffix in (*SHARD_IMAGE_SUFFIXES, label_suffix) and member.refusal():
+            if suffix in (*SHARD_IMAGE_SUFFIXES, *label_suffixes) and member.refusal():
                 raise TarError(f"{printable(member.name)} {member.refusal()}")
             parts[suffix] = (member.offset, member.size)
     return samples, lone_blocks[0] if lone_blocks else None

@@ -34,7 +34,7 @@ class StreamedWebDataset:
         dataset = self._dataset(DatasetChecker(benchmark, folder))
         require_inside_data_root(dataset.split, benchmark.name)
         self._split, self._label_suffix = dataset.split, dataset.label_suffix
-        self.identity = f"webdataset {self._label_suffix}"
+        self.identity = f"webdataset {self._label_suffix}" + (" with metadata" if dataset.metadata else "")
         self.count_file = f"{self._split}/{SHARD_COUNT}"
         self.small_files: Sequence[str] = (CLASS_NAMES, TEMPLATES) if dataset.has_classes else ()
 

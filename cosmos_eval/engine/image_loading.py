@@ -37,6 +37,9 @@ def compute_digests(images: Sequence[ImageSource], reporter: Reporter) -> list[s
     Raises:
         RequestError: an image cannot be read; the message names the first one in order.
     """
+    known = [_known_digest(image) for image in images]
+    if None not in known:  # the images were scored before, with other texts
+        return [digest for digest in known if digest is not None]
     digests: list[str] = []
     # Threads are enough: reading waits for the disk, and hashing releases the interpreter lock.
     with ThreadPoolExecutor(_THREADS) as pool, reporter.task("reading images", len(images), "images") as advance:
@@ -48,6 +51,12 @@ def compute_digests(images: Sequence[ImageSource], reporter: Reporter) -> list[s
             pool.shutdown(cancel_futures=True)  # or the `with` would wait until all other images are read
             raise
     return digests
+
+
+def _known_digest(image: ImageSource) -> str | None:
+    """Return the digest of an image that has computed it; None for others, also for those that keep it elsewhere."""
+    digest: str | None = image.__dict__.get("_digest")
+    return digest
 
 
 @dataclass(frozen=True)

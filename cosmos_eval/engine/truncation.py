@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MANY = 0.1
+"""From a larger share of truncated texts on, a result says so more plainly: its numbers are of the beginnings."""
 MAX_SPECIAL_TOKENS = 4
 """A tokenizer adds at most this many tokens around a text (start, end, ...). A model that adds more, such as a prompt,
 has their number as `added_tokens`."""
@@ -45,12 +47,17 @@ class TextCounts:
         else:
             self.truncated += int(is_truncated[distinct_index].sum())
 
+    @property
+    def truncated_share(self) -> float | None:
+        """Share of the texts that were truncated; None if there were none, or the model does not tell."""
+        return self.truncated / self.read if self.read and self.truncated is not None else None
+
     def record(self) -> dict[str, Any]:
         """Return the counts as a result holds them."""
         return {"read": self.read, "truncated": self.truncated, "context_length": self.context_length}
 
     def warnings(self) -> tuple[str, ...]:
-        """Return one warning if texts were truncated, else none."""
+        """Return one warning if texts were truncated, with their share if it is more than a tenth; else none."""
         if not self.truncated:
             return ()
         context = (
@@ -60,6 +67,9 @@ class TextCounts:
             sentence = f"{self.truncated:,} of {self.read:,} text is longer than {context} and was cut"
         else:
             sentence = f"{self.truncated:,} of {self.read:,} texts are longer than {context} and were cut"
+        share = self.truncated_share or 0.0
+        if share > MANY:
+            sentence += f" ({100 * share:.0f} %: the numbers say little of how long texts are understood)"
         if self.alike:
             sentence += "; all are the same text after that, which no model can tell apart"
         return (sentence,)

@@ -21,6 +21,28 @@ BLOCK = 64
 
 
 @dataclass(frozen=True)
+class ResampledPrecision:
+    """The mean average precision of one model under weights of the images (a `ResampledMetric`)."""
+
+    names: np.ndarray
+    """(U,) names of the distinct images."""
+    image: np.ndarray
+    """(N,) index in `names` of each image of the rankings."""
+    rankings: tuple[RankedClass, ...]
+
+    def kinds(self) -> np.ndarray:
+        return np.arange(len(self.names))
+
+    def take(self, units: np.ndarray) -> "ResampledPrecision":
+        if not np.array_equal(units, np.arange(len(self.names))):
+            raise ValueError("an average precision needs all of its images")
+        return self
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        return _mean_precision(self.rankings, np.ascontiguousarray(weights.T[self.image]))
+
+
+@dataclass(frozen=True)
 class PairedLabelScores:
     """Scores of both models for the same N images and C classes, whose mean average precision is the metric."""
 
@@ -30,6 +52,17 @@ class PairedLabelScores:
     """(N, C) scores."""
     labels: np.ndarray
     """(N, C) integers: 1 positive, 0 negative, below 0 left out. Each class has a positive."""
+    image_names: np.ndarray | None = None
+    """(N,) name of each image (`cosmos_eval.metrics.paired_samples.name_units`); None: no other benchmark has it."""
+
+    def of_model(self, number: int) -> "ResampledPrecision":
+        """Return the metric of one model (0 the baseline, 1 the candidate) under random weights of the images."""
+        names = self.image_names
+        if names is None:
+            names = np.array([f"{id(self)} {image}" for image in range(self.images)], dtype=object)
+        distinct, image = np.unique(names.astype(str), return_inverse=True)
+        rankings = _rank_all((self.baseline, self.candidate)[number], self.labels)
+        return ResampledPrecision(distinct.astype(object), image, tuple(rankings))
 
     @property
     def images(self) -> int:
@@ -37,7 +70,7 @@ class PairedLabelScores:
 
     def swapped(self) -> "PairedLabelScores":
         """Return the scores with baseline and candidate swapped, for a test of a gain."""
-        return PairedLabelScores(self.candidate, self.baseline, self.labels)
+        return PairedLabelScores(self.candidate, self.baseline, self.labels, self.image_names)
 
     def bootstrap_drop(self, resamples: int, seed: int) -> BootstrapDrop:
         """Bootstrap the drop of the mean average precision.

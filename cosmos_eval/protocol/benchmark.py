@@ -15,7 +15,7 @@ from cosmos_core.plugins import off_note
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.fetch.table import Artifact
 from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_names, resolve_prompts
-from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
+from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH, ReaderInfo
 from cosmos_eval.datasets.reader_registry import READERS, reader_info, reads_same_data
 from cosmos_eval.protocol.data_folder import describe_folder
 from cosmos_eval.protocol.definition_checks import OPTIONAL_KEYS, REQUIRED_KEYS, check_definition, check_suite
@@ -24,7 +24,7 @@ from cosmos_eval.protocol.folders import definition_files, find_provider, suite_
 from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.own_suite import BENCHMARK_KEYS, find_member, find_own_suite, is_suite
 from cosmos_eval.protocol.source import Source, read_source
-from cosmos_eval.protocol.suite import Suite, read_averages
+from cosmos_eval.protocol.suite import Suite, read_averages, read_headlines
 from cosmos_eval.protocol.task_registry import task_info
 
 Definition = TypeVar("Definition")
@@ -177,7 +177,7 @@ def _override(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         value["dataset"] = {}  # these options are those of the base's reader
     if changes.get("task", base.get("task")) != base.get("task"):
         task_settings = value.keys() - {*REQUIRED_KEYS, *OPTIONAL_KEYS}
-        for key in {"metrics", "prompts", *task_settings}:  # these are those of the base's task
+        for key in {"metrics", "prompts", "published", *task_settings}:  # these are those of the base's task
             value.pop(key, None)
     for key, change in changes.items():
         both_are_maps = isinstance(change, dict) and isinstance(value.get(key), dict)
@@ -246,9 +246,17 @@ def read_suite(name: str | Path) -> Suite:
         if benchmark.name in benchmarks:
             raise source.refuse(("benchmarks", i), f"two benchmarks are called {benchmark.name}; rename one of them")
         benchmarks[benchmark.name] = benchmark
-    averages = read_averages(source, benchmarks)
-    suite_name = str(name) if str(name) in shipped else value.get("name", path.stem)
-    return Suite(suite_name, tuple(benchmarks.values()), averages, value.get("summary", ""), value["published"])
+    headlines = read_headlines(source, benchmarks)
+    return Suite(
+        str(name) if str(name) in shipped else value.get("name", path.stem),
+        tuple(benchmarks.values()),
+        read_averages(source, benchmarks, headlines),
+        value.get("summary", ""),
+        value["published"],
+        headlines,
+        value.get("reproduces", ""),
+        value["lacks"],
+    )
 
 
 def list_suites() -> list[str]:
@@ -290,14 +298,15 @@ def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
     info = reader_info(reader)
 
     def without_paths(options: dict[str, Any]) -> dict[str, Any]:
+        of_reader = reader_info(options["reader"]) if "reader" in options else info
         return {
-            key: resolve_option(key, value)
+            key: resolve_option(of_reader, key, value)
             for key, value in options.items()
-            if key not in ("expected", "needs", "splits") and info.kind(key) != PATH
+            if key not in ("expected", "needs", "splits") and of_reader.kind(key) != PATH
         }
 
-    def resolve_option(key: str, value: Any) -> Any:
-        if info.kind(key) != NAMES_OR_FILE:
+    def resolve_option(of_reader: ReaderInfo, key: str, value: Any) -> Any:
+        if of_reader.kind(key) != NAMES_OR_FILE:
             return value
         return resolve_names(
             value, benchmark.folder, lambda message: RequestError(f"{benchmark.name}: dataset.{key}: {message}")

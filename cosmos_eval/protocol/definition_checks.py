@@ -21,6 +21,7 @@ from cosmos_eval.datasets.reader import (
     ReaderInfo,
 )
 from cosmos_eval.datasets.reader_registry import KIND_OPTIONS, READERS, reader_info
+from cosmos_eval.datasets.split_options import options_of_split
 from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.known_differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
@@ -33,6 +34,8 @@ OPTIONAL_KEYS = {"prompts": dict, "embeddings": dict, "source": str, "summary": 
 """Optional keys of a definition -> type; a task may add one of its own."""
 LONGEST_NAME = 200
 """Bytes. The name is part of file names with endings, and file systems allow 255 bytes."""
+EVALUATED = "test"
+"""Name that the evaluated split may have among `dataset.splits`."""
 _NAMED_BY = {
     "candidates_without_images": "candidate classes",
     "distractors": "images and texts that are candidates only",
@@ -75,10 +78,9 @@ def check_definition(source: Source) -> dict[str, Any]:
     if definition["version"] < 1:
         raise source.refuse(("version",), "version must be at least 1")
     if info is None:
-        raise source.refuse(
-            ("task",),
-            f"unknown task {short_repr(definition['task'])}{near(definition['task'], TASKS.names())}{off_note()}",
-        )
+        advice = close(definition["task"], TASKS.names()) or "; see `cosmos-eval list tasks`"
+        raise source.refuse(("task",), f"unknown task {short_repr(definition['task'])}{advice}{off_note()}")
+    definition = {**definition, "dataset": _with_test_split(source, definition["dataset"], info)}
     _check_dataset(source, definition, info)
     metrics = read_metrics(source, definition, info)
     _check_prompts(source, definition, info)
@@ -138,8 +140,9 @@ def check_suite(source: Source) -> dict[str, Any]:
         source: the suite as read.
 
     Returns:
-        Its map: `benchmarks` (names in order), `published` (papers), and `summary`, `name` and `averages` if given.
-        Averages are not checked here, as that needs the benchmarks (`cosmos_eval.protocol.suite.read_averages`).
+        Its map: `benchmarks` (names in order), `published` (papers), `lacks`, and `summary`, `name`, `reproduces`,
+        `headline` and `averages` if given. Headlines and averages are not checked here, as that needs the benchmarks
+        (`cosmos_eval.protocol.suite`).
 
     Raises:
         RequestError: the first problem, with its line.
@@ -147,7 +150,8 @@ def check_suite(source: Source) -> dict[str, Any]:
     value = source.value
     if not isinstance(value, dict):
         raise source.refuse((), "a suite is a map with the key benchmarks")
-    optional = {"summary": str, "name": str, "averages": list, "published": list}
+    optional = {"summary": str, "name": str, "averages": list, "published": list, "headline": dict}
+    optional |= {"reproduces": str, "lacks": list}
     _check_keys(source, (), value, required={"benchmarks": list}, optional=optional)
     if not value["benchmarks"]:
         raise source.refuse(("benchmarks",), "a suite needs at least one benchmark")
@@ -155,7 +159,9 @@ def check_suite(source: Source) -> dict[str, Any]:
         _check_type(source, ("benchmarks", i), name, str)
         if name in value["benchmarks"][:i]:
             raise source.refuse(("benchmarks", i), f"{name} is listed twice")
-    return {**value, "published": read_papers(source)}
+    for i, column in enumerate(value.get("lacks", [])):
+        _check_type(source, ("lacks", i), column, str)
+    return {**value, "published": read_papers(source), "lacks": tuple(value.get("lacks", ()))}
 
 
 def _check_keys(
@@ -200,19 +206,23 @@ def _describe(value: Any) -> str:
     return short_repr(value)
 
 
+def _with_test_split(source: Source, dataset: dict[str, Any], task: TaskInfo) -> dict[str, Any]:
+    """Return `dataset` with the options of `splits.test` in the place of its own: those are of the evaluated split."""
+    splits = dataset.get("splits")
+    if not task.splits or not isinstance(splits, dict) or EVALUATED not in splits:
+        return dataset
+    _check_type(source, ("dataset", "splits", EVALUATED), splits[EVALUATED], dict)
+    others = {name: options for name, options in splits.items() if name != EVALUATED}
+    return {**dataset, **splits[EVALUATED], "splits": others}
+
+
 def _check_dataset(source: Source, definition: dict[str, Any], task: TaskInfo) -> None:
     """Check `dataset`: its reader, the reader's options, and splits, which repeat those options."""
     dataset = definition["dataset"]
     if "reader" not in dataset:
         raise source.refuse(("dataset",), "the key 'reader' is missing in dataset")
     _check_type(source, ("dataset", "reader"), dataset["reader"], str)
-    if dataset["reader"] not in READERS.names():
-        known = f"{close(dataset['reader'], READERS.names())}; known: {', '.join(READERS.names())}{off_note()}"
-        raise source.refuse(("dataset", "reader"), f"unknown reader {short_repr(dataset['reader'])}{known}")
-    try:
-        info = reader_info(dataset["reader"])
-    except RequestError as error:  # a plug-in that cannot be used
-        raise source.refuse(("dataset", "reader"), str(error)) from error
+    info = _reader_of(source, ("dataset", "reader"), dataset["reader"])
     _check_keys(
         source,
         ("dataset",),
@@ -220,15 +230,12 @@ def _check_dataset(source: Source, definition: dict[str, Any], task: TaskInfo) -
         required={"reader": str, **info.required},
         optional={**info.optional, "expected": dict, "needs": str, **({"splits": dict} if task.splits else {})},
     )
-    _check_splits(source, dataset.get("splits", {}), info, task)
-    if task.kind.name not in info.kinds:
-        kinds = ", ".join(info.kinds)
-        raise source.refuse(
-            ("task",), f"the reader {dataset['reader']} gives data for {kinds}, not for {definition['task']}"
-        )
+    readers = _check_splits(source, dataset, info, task)
+    _check_kind(source, ("task",), dataset["reader"], info, task)
     _check_options(source, ("dataset",), dataset, dataset, info, task)
-    for name, split_options in dataset.get("splits", {}).items():
-        _check_options(source, ("dataset", "splits", name), split_options, {**dataset, **split_options}, info, task)
+    for name, reader in readers.items():
+        at = ("dataset", "splits", name)
+        _check_options(source, at, dataset["splits"][name], options_of_split(dataset, name), reader, task)
 
 
 def _check_options(
@@ -267,19 +274,61 @@ def _check_options(
             raise source.refuse(count_at, f"expected {key} must be at least 1; leave it out if it is not known")
 
 
-def _check_splits(source: Source, splits: dict[str, Any], info: ReaderInfo, task: TaskInfo) -> None:
-    """Check `dataset.splits`: a map for each split that the task needs, of options that override those of `dataset`."""
+def _reader_of(source: Source, at: Keys, name: str) -> ReaderInfo:
+    """Return the reader that the value at `at` names.
+
+    Raises:
+        RequestError: there is no such reader, or it is a plug-in's that cannot be used.
+    """
+    if name not in READERS.names():
+        known = f"{close(name, READERS.names())}; known: {', '.join(READERS.names())}{off_note()}"
+        raise source.refuse(at, f"unknown reader {short_repr(name)}{known}")
+    try:
+        return reader_info(name)
+    except RequestError as error:
+        raise source.refuse(at, str(error)) from error
+
+
+def _check_kind(source: Source, at: Keys, name: str, info: ReaderInfo, task: TaskInfo) -> None:
+    """Check that a reader gives the data that a task takes."""
+    if task.kind.name not in info.kinds:
+        raise source.refuse(at, f"the reader {name} gives data for {', '.join(info.kinds)}, not for {task.name}")
+
+
+def _check_splits(source: Source, dataset: dict[str, Any], info: ReaderInfo, task: TaskInfo) -> dict[str, ReaderInfo]:
+    """Check `dataset.splits`: a map for each split that the task needs, of options that override those of `dataset`.
+
+    Returns:
+        The reader of each split: the one of `dataset`, or its own, which inherits no options.
+    """
     at: Keys
+    splits = dataset.get("splits", {})
     for name in task.splits:
         if name not in splits:
             at = ("dataset", "splits") if splits else ("dataset",)
             raise source.refuse(at, f"{task.name} needs the split {name}: write dataset.splits.{name} with its options")
+    readers = {}
     for name, options in splits.items():
         at = ("dataset", "splits", name)
-        if name not in task.splits:
-            raise source.refuse(at, f"{task.name} has no split {short_repr(name)}{near(str(name), task.splits)}")
+        if name not in (*task.splits, *task.optional_splits):
+            known = (*task.splits, *task.optional_splits)
+            raise source.refuse(at, f"{task.name} has no split {short_repr(name)}{near(str(name), known)}")
         _check_type(source, at, options, dict)
-        _check_keys(source, at, options, required={}, optional={**info.required, **info.optional, "expected": dict})
+        readers[name] = info
+        if "reader" in options:
+            _check_type(source, (*at, "reader"), options["reader"], str)
+            readers[name] = _reader_of(source, (*at, "reader"), options["reader"])
+            _check_kind(source, (*at, "reader"), options["reader"], readers[name], task)
+        own_reader = options.get("reader", dataset["reader"]) != dataset["reader"]
+        required = dict(readers[name].required)
+        _check_keys(
+            source,
+            at,
+            options,
+            required=required if own_reader else {},
+            optional={**required, **readers[name].optional, "reader": str, "expected": dict, "needs": str},
+        )
+    return readers
 
 
 def _check_option(source: Source, at: Keys, value: Any, kind: str) -> None:

@@ -8,7 +8,7 @@ from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import near
 from cosmos_eval.protocol.source import Keys, Source
 
-KEYS = ("why", "points", "paper", "metric")
+KEYS = ("why", "points", "paper", "metric", "inferred")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class KnownDifference:
     """Start of the names of the papers that it applies to; empty: all."""
     metric: str = "*"
     """Pattern of the metrics that it applies to; `*` matches anything, including `/`."""
+    inferred: bool = False
+    """Whether the source does not state that this is its protocol (such as the attention), so that a figure cannot
+    decide."""
 
     def applies_to(self, paper: str, metric: str) -> bool:
         """Return whether it applies to a metric of a paper."""
@@ -29,11 +32,12 @@ class KnownDifference:
 
 
 def read_differences(source: Source) -> tuple[KnownDifference, ...]:
-    """Read `published` of a definition: a list of maps with `why`, and optionally `points`, `paper` and `metric`.
+    """Read `published` of a definition: a list of maps with `why`, and optionally `points`, `paper`, `metric` and
+    `inferred`.
 
     Raises:
-        RequestError: not such a list, an unknown key, no `why`, or `points` that are not a number from 0 to 100; names
-            file and line.
+        RequestError: not such a list, an unknown key, no `why`, `points` that are not a number from 0 to 100, or an
+            `inferred` that is neither true nor false; names file and line.
     """
     differences = []
     for i, value in enumerate(source.value.get("published", [])):
@@ -51,8 +55,11 @@ def read_differences(source: Source) -> tuple[KnownDifference, ...]:
             raise source.refuse(
                 (*at, "points"), f"points are percentage points from 0 to 100, not {short_repr(points)}"
             )
+        inferred = value.get("inferred", False)
+        if not isinstance(inferred, bool):
+            raise source.refuse((*at, "inferred"), f"inferred is true or false, not {short_repr(inferred)}")
         differences.append(
-            KnownDifference(value["why"], float(points), value.get("paper", ""), value.get("metric", "*"))
+            KnownDifference(value["why"], float(points), value.get("paper", ""), value.get("metric", "*"), inferred)
         )
     return tuple(differences)
 

@@ -1,7 +1,8 @@
-"""Suites: an ordered list of benchmarks, averages for tables, and papers to compare with. Nothing of it is hashed."""
+"""A suite: an ordered list of benchmarks, with their headline metrics, the averages that its tables show, and the
+published figures to compare with. Nothing of it is hashed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.short_repr import short_repr
@@ -14,19 +15,28 @@ if TYPE_CHECKING:
     from cosmos_eval.protocol.benchmark import Benchmark
 
 PRIMARY = "primary"
-"""In place of a metric in an average: the primary metric of each benchmark."""
+"""In place of a metric in an average: the headline of each benchmark in the suite, by default its primary metric."""
 KEYS = ("name", "benchmarks", "metric")
 """Keys of an average."""
+Headlines = Mapping[str, tuple[str, ...]]
+"""Benchmark -> metrics that the suite's tables show first, in place of those of its task."""
 
 
 @dataclass(frozen=True)
 class Average:
-    """A macro average: the unweighted mean of a metric over benchmarks."""
+    """A macro average: the unweighted mean over benchmarks of a metric, or of a metric of each."""
 
     name: str
     benchmarks: tuple[str, ...]
     metric: str
     """Name of a metric, or `primary`."""
+    own_metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Benchmark -> its metrics in place of `metric`. Of several, such as recall@1 in both directions, the mean counts
+    as one benchmark."""
+
+    def metrics_of(self, benchmark: str, primary: Sequence[str]) -> tuple[str, ...]:
+        """Return the metrics of a benchmark whose mean the average takes; `primary`: its headline in the suite."""
+        return self.own_metrics.get(benchmark) or (tuple(primary) if self.metric == PRIMARY else (self.metric,))
 
 
 @dataclass(frozen=True)
@@ -39,14 +49,46 @@ class Suite:
     summary: str = ""
     published: tuple[str, ...] = ()
     """Starts of the names of the papers whose figures `reproduce` compares it with."""
+    headlines: Headlines = field(default_factory=dict)
+    reproduces: str = ""
+    """The published table that its figures are those of, as a reader would cite it."""
+    lacks: tuple[str, ...] = ()
+    """Columns of that table that it does not have, each with the reason."""
+
+    def members(self, average: Average) -> Iterator[tuple["Benchmark", tuple[str, ...]]]:
+        """Yield each benchmark of an average with its metrics, whose mean it contributes."""
+        by_name = {benchmark.name: benchmark for benchmark in self.benchmarks}
+        for name in average.benchmarks:
+            primary = self.headlines.get(name, (by_name[name].metrics["primary"],))
+            yield by_name[name], average.metrics_of(name, primary)
 
 
-def read_averages(source: Source, benchmarks: Mapping[str, "Benchmark"]) -> tuple[Average, ...]:
-    """Read `averages` of a suite: a list of maps with a name, at least two benchmarks of the suite, and a metric.
+def read_headlines(source: Source, benchmarks: Mapping[str, "Benchmark"]) -> dict[str, tuple[str, ...]]:
+    """Read `headline` of a suite: a map of benchmarks of the suite to a metric or a list of metrics.
+
+    Raises:
+        RequestError: not such a map, an unknown benchmark, or a metric that it does not report; names file and line.
+    """
+    headlines = {}
+    for name, value in source.value.get("headline", {}).items():
+        at: Keys = ("headline", name)
+        _check_member(source, at, name, [], benchmarks)
+        headlines[name] = _read_metrics(source, at, benchmarks[name], value)
+    return headlines
+
+
+def read_averages(
+    source: Source, benchmarks: Mapping[str, "Benchmark"], headlines: Headlines | None = None
+) -> tuple[Average, ...]:
+    """Read `averages` of a suite: a list of maps with a name and at least two benchmarks of the suite.
+
+    `benchmarks` of an average is a list of names, or a map of names to metrics, where an empty value stands for
+    `metric`. `metric` is `primary` by default.
 
     Args:
         source: the suite.
         benchmarks: name -> benchmark of the suite.
+        headlines: of the suite, for `primary`.
 
     Raises:
         RequestError: an unknown or missing key, a repeated name, fewer than two benchmarks, a benchmark that is listed
@@ -61,37 +103,64 @@ def read_averages(source: Source, benchmarks: Mapping[str, "Benchmark"]) -> tupl
         for key in value:
             if key not in KEYS:
                 raise source.refuse((*at, key), f"unknown key {short_repr(key)} in an average{near(str(key), KEYS)}")
-        for key in KEYS:
+        for key in KEYS[:2]:
             if key not in value:
                 raise source.refuse(at, f"the key {short_repr(key)} is missing in an average")
-        name, names, metric = (value[key] for key in KEYS)
-        if not isinstance(name, str) or not name.strip():
-            raise source.refuse((*at, "name"), f"name must be a text, not {short_repr(name)}")
-        if name in averages:
-            raise source.refuse((*at, "name"), f"two averages are called {short_repr(name)}")
-        if not isinstance(metric, str):
-            raise source.refuse((*at, "metric"), f"metric must be a text, not {short_repr(metric)}")
-        if not isinstance(names, list) or len(names) < 2:
-            raise source.refuse((*at, "benchmarks"), "benchmarks must be a list of at least two")
-        for j, benchmark in enumerate(names):
-            _check_member(source, (*at, "benchmarks", j), benchmark, names[:j], benchmarks, metric)
-        averages[name] = Average(name, tuple(names), metric)
+        average = _read_average(source, at, value, benchmarks, headlines or {})
+        if average.name in averages:
+            raise source.refuse((*at, "name"), f"two averages are called {short_repr(average.name)}")
+        averages[average.name] = average
     return tuple(averages.values())
 
 
-def _check_member(
-    source: Source, at: Keys, name: Any, before: list[str], benchmarks: Mapping[str, "Benchmark"], metric: str
-) -> None:
-    """Check one benchmark of an average, at `at`; `before` are those listed before it."""
+def _read_average(
+    source: Source, at: Keys, value: dict[str, Any], benchmarks: Mapping[str, "Benchmark"], headlines: Headlines
+) -> Average:
+    """Read one average, whose keys are known."""
+    name, listed, metric = value["name"], value["benchmarks"], value.get("metric", PRIMARY)
+    if not isinstance(name, str) or not name.strip():
+        raise source.refuse((*at, "name"), f"name must be a text, not {short_repr(name)}")
+    if not isinstance(metric, str):
+        raise source.refuse((*at, "metric"), f"metric must be a text, not {short_repr(metric)}")
+    if not isinstance(listed, list | dict) or len(listed) < 2:
+        raise source.refuse((*at, "benchmarks"), "benchmarks must be a list of at least two, or a map to their metrics")
+    own_metrics = {}
+    names = list(listed)
+    for j, member in enumerate(names):
+        key: str | int = member if isinstance(listed, dict) and isinstance(member, str) else j
+        where: Keys = (*at, "benchmarks", key)
+        _check_member(source, where, member, names[:j], benchmarks)
+        if isinstance(listed, dict) and listed[member] is not None:
+            own_metrics[member] = _read_metrics(source, where, benchmarks[member], listed[member])
+        elif metric != PRIMARY or member not in headlines:
+            used = benchmarks[member].metrics["primary"] if metric == PRIMARY else metric
+            _check_metric(source, (*at, "metric") if "metric" in value else where, benchmarks[member], used)
+    return Average(name, tuple(names), metric, own_metrics)
+
+
+def _read_metrics(source: Source, at: Keys, benchmark: "Benchmark", value: Any) -> tuple[str, ...]:
+    """Read a metric, or a list of metrics, that a benchmark reports."""
+    metrics = value if isinstance(value, list) else [value]
+    if not metrics or not all(isinstance(metric, str) for metric in metrics):
+        raise source.refuse(at, f"the metric of {benchmark.name} must be a text or a list, not {short_repr(value)}")
+    for metric in metrics:
+        _check_metric(source, at, benchmark, metric)
+    return tuple(metrics)
+
+
+def _check_member(source: Source, at: Keys, name: Any, before: list[Any], benchmarks: Mapping[str, Any]) -> None:
+    """Check that an entry at `at` is a benchmark of the suite; `before` are those listed before it."""
     if not isinstance(name, str) or name not in benchmarks:
         raise source.refuse(at, f"{short_repr(name)} is not in the suite's benchmarks{near(str(name), benchmarks)}")
     if name in before:
         raise source.refuse(at, f"{name} is listed twice")
-    benchmark = benchmarks[name]
-    averaged = benchmark.metrics["primary"] if metric == PRIMARY else metric
-    if not task_info(benchmark.task).reports(averaged, benchmark.metrics):
+
+
+def _check_metric(source: Source, at: Keys, benchmark: "Benchmark", metric: str) -> None:
+    """Check that a benchmark reports a metric, and that it is no rank."""
+    if not task_info(benchmark.task).reports(metric, benchmark.metrics):
         raise source.refuse(
-            (*at[:2], "metric"), f"{name} does not report {short_repr(averaged)}; write one of its metrics, or primary"
+            at, f"{benchmark.name} does not report {short_repr(metric)}; write one of its metrics, or primary"
         )
-    if is_rank(averaged):
-        raise source.refuse((*at[:2], "metric"), f"{averaged} is a rank, but averages are of fractions; choose another")
+    if is_rank(metric):
+        raise source.refuse(at, f"{metric} is a rank, but averages are of fractions; choose another")

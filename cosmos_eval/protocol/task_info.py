@@ -76,7 +76,10 @@ class TaskInfo:
     """`(Source) -> dict`: checks the settings of a definition and fills in default values."""
     splits: tuple[str, ...] = ()
     """Splits that the task needs besides the evaluated one, such as train. Definitions give the options of each in
-    `dataset.splits`, and the data of a benchmark is a `SplitData`."""
+    `dataset.splits`, and the data of a benchmark is a `SplitData`. The evaluated split is `dataset` itself, or what
+    `dataset.splits.test` changes of it."""
+    optional_splits: tuple[str, ...] = ()
+    """Further splits that a definition may give, such as val."""
     windows: bool = False
     """Whether images are encoded as sliding windows (`encode_patches`) instead of whole."""
     transforms: tuple[str, ...] = ()

@@ -11,9 +11,12 @@ BUILT_IN = {
     "retrieval": "cosmos_eval.tasks.retrieval:INFO",
     "classification": "cosmos_eval.tasks.classification:INFO",
     "multilabel": "cosmos_eval.tasks.multilabel:INFO",
+    "probe": "cosmos_eval.tasks.probe:INFO",
     "segmentation": "cosmos_eval.tasks.segmentation:INFO",
     "perception": "cosmos_eval.tasks.perception:INFO",
     "multiple-choice": "cosmos_eval.tasks.multiple_choice:INFO",
+    "multilingual-retrieval": "cosmos_eval.tasks.multilingual_retrieval:INFO",
+    "multilingual-classification": "cosmos_eval.tasks.multilingual_classification:INFO",
 }
 """Name -> its `TaskInfo`, in the order of tables. To add a task, write a module and add a line here."""
 

@@ -16,6 +16,7 @@ from cosmos_eval.models.spec import MODELS, model_kind, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, read_suite
 from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.suite import Suite
+from cosmos_eval.report.exchange_open_clip import MEAN_OF
 from cosmos_eval.results.record import Result
 
 REPRODUCED, WITHIN, MISSED, NOT_RUN = "reproduced", "within", "missed", "not run"
@@ -40,6 +41,16 @@ class Target:
     source: str
     differences: tuple[KnownDifference, ...]
     """Known differences of the benchmark's definition that apply to this figure."""
+
+    @property
+    def decides(self) -> bool:
+        """Whether it may change the exit code: it is not secondary, and its source states the protocol."""
+        return not self.secondary and not any(known.inferred for known in self.differences)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics whose mean is printed; mostly one."""
+        return tuple(self.metric.split(MEAN_OF))
 
     @property
     def rounding(self) -> Decimal:
@@ -105,13 +116,13 @@ class Reproduction:
     measured_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """`same_model` of a published spec -> specs to measure in its place."""
 
-    def count(self, verdict: str, secondary: bool = False) -> int:
-        """Of the figures that are secondary or not, those with this verdict."""
-        return sum(cell.verdict == verdict for cell in self.cells if cell.target.secondary == secondary)
+    def count(self, verdict: str, deciding: bool = True) -> int:
+        """Of the figures that decide, or of the others, those with this verdict."""
+        return sum(cell.verdict == verdict for cell in self.cells if cell.target.decides == deciding)
 
     @property
     def missed(self) -> bool:
-        """Whether a figure was missed that is not secondary."""
+        """Whether a figure was missed that decides."""
         return self.count(MISSED) > 0
 
 
@@ -256,7 +267,8 @@ def _explain_refusal(result: Result, target: Target, fingerprint: str) -> str:
     if result.benchmark.fingerprint != fingerprint:
         old = f"version {result.benchmark.version} ({result.benchmark.fingerprint[:8]})"
         return f"made with {old} of the protocol, which is now {fingerprint[:8]}; run it again"
-    return "" if target.metric in result.metrics else f"has no {target.metric}; run it again"
+    missing = [metric for metric in target.metrics if metric not in result.metrics]
+    return f"has no {missing[0]}; run it again" if missing else ""
 
 
 def _notes(target: Target, result: Result, decides: bool, weights: int, datasets: int) -> list[str]:
@@ -286,17 +298,20 @@ def _notes(target: Target, result: Result, decides: bool, weights: int, datasets
 
 
 def _measure(target: Target, result: Result, decides: bool, notes: Sequence[str]) -> Measurement:
-    metric = result.metrics[target.metric]
+    metrics = [result.metrics[name] for name in target.metrics]
+    value, low, high = (
+        sum(getattr(metric, name) for metric in metrics) / len(metrics) for name in ("value", "low", "high")
+    )  # of a mean, bounds as if all erred together: they are of the same images
     # rounding errors in the last bits of a mean must not change the verdict
-    difference = round(Decimal(repr(metric.value)) * 100 - Decimal(target.printed), 9)
+    difference = round(Decimal(repr(value)) * 100 - Decimal(target.printed), 9)
     return Measurement(
         label=result.label,
         spec=result.model.spec,
         digest=result.model.digest,
         precision=result.precision,
-        value=metric.value,
-        low=metric.low,
-        high=metric.high,
+        value=value,
+        low=low,
+        high=high,
         difference=difference,
         verdict=target.verdict(difference),
         decides=decides,

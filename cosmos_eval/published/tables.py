@@ -37,16 +37,19 @@ def render(reproduction: Reproduction, name: str, results: str) -> str:
 
 def summary(reproduction: Reproduction) -> str:
     """One line: numbers of figures and models, and of verdicts."""
-    decide = [cell for cell in reproduction.cells if not cell.target.secondary]
+    decide = [cell for cell in reproduction.cells if cell.target.decides]
     models = len({cell.target.spec for cell in decide})
     line = f"{_count(len(decide), 'published figure')} of {_count(models, 'model')}: {_counts(reproduction)}."
     if len(decide) < len(reproduction.cells):
-        line += f" Secondary figures, which do not decide: {_counts(reproduction, secondary=True)}."
+        others = [cell.target for cell in reproduction.cells if not cell.target.decides]
+        kinds = ["secondary"] if any(target.secondary for target in others) else []
+        kinds += ["of an inferred protocol"] if any(not target.secondary for target in others) else []
+        line += f" Figures that do not decide ({', '.join(kinds)}): {_counts(reproduction, deciding=False)}."
     return line
 
 
-def _counts(reproduction: Reproduction, secondary: bool = False) -> str:
-    return ", ".join(f"{reproduction.count(verdict, secondary)} {verdict}" for verdict in VERDICTS)
+def _counts(reproduction: Reproduction, deciding: bool = True) -> str:
+    return ", ".join(f"{reproduction.count(verdict, deciding)} {verdict}" for verdict in VERDICTS)
 
 
 def markdown(reproduction: Reproduction, results: str) -> str:
@@ -124,7 +127,8 @@ def _tolerance(cell: Cell) -> str:
 def _row(cell: Cell, result: Measurement, has_several_papers: bool, reasons: dict[str, int]) -> list[str]:
     """A row of the table; reasons of differences are numbered in order of appearance."""
     target = cell.target
-    notes = [*result.notes, *(["secondary, does not decide"] if target.secondary else [])]
+    reason = "secondary" if target.secondary else "inferred protocol"
+    notes = [*result.notes, *([] if target.decides else [f"{reason}, does not decide"])]
     if result.verdict != REPRODUCED:
         for difference in target.differences:
             points = f" (up to {difference.points:g} points)" if difference.points else ""
@@ -137,7 +141,7 @@ def _row(cell: Cell, result: Measurement, has_several_papers: bool, reasons: dic
         f"{100 * result.value:.{digits}f} [{100 * result.low:.{digits}f}, {100 * result.high:.{digits}f}]",
         f"{result.difference:+.{digits}f}",
         _tolerance(cell),
-        verdict if result.decides and not target.secondary else f"({result.verdict})",
+        verdict if result.decides and target.decides else f"({result.verdict})",
         " ".join(_sentences(notes)),
     ]
 
@@ -178,6 +182,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "known_differences": [
             {"why": difference.why, "points": difference.points} for difference in target.differences
         ],
+        "decides": target.decides,
         "verdict": cell.verdict,
         "measured": [
             {

@@ -33,6 +33,8 @@ class Settings:
     allow_precision: bool = False
     allow_transforms: bool = False
     """Whether embeddings may have been transformed after the fact in one of the two, or otherwise."""
+    only_averages: bool = False
+    """Whether only averages of the suite are tested, not its benchmarks."""
 
     def __post_init__(self) -> None:
         for name, holds, wanted in (

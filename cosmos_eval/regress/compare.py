@@ -1,6 +1,7 @@
 """Is a candidate worse than a baseline? Paired tests of the headline metrics of every benchmark, corrected together."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +9,12 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.metrics.detectable_drop import POWER, detectable_drop, measure_power_inputs
 from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.metrics.paired_drop import drop_interval, drop_p_value
-from cosmos_eval.metrics.paired_samples import Hits
+from cosmos_eval.metrics.paired_samples import BootstrappedDrop, Hits
 from cosmos_eval.progress import use_benchmark_name
+from cosmos_eval.protocol.suite import Suite
 from cosmos_eval.protocol.task_registry import explain_unusable_task, task_info
 from cosmos_eval.regress.answer import Regression, Settings, Tested, decide
+from cosmos_eval.regress.averages import OF_SUITE, AveragedSamples, complete_averages, pair_average
 from cosmos_eval.regress.paired_samples import pair_samples, refuse_other_samples, refuse_other_value
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import read_samples
@@ -23,11 +26,12 @@ Located = Mapping[str, tuple[Path, Result]]
 """Results of one model: benchmark -> path of RESULT.json, and the result."""
 
 
-def compare(baseline: Located, candidate: Located, settings: Settings) -> Regression:
+def compare(baseline: Located, candidate: Located, settings: Settings, suite: Suite | None = None) -> Regression:
     """Test whether the candidate drops by more than `settings.max_drop` anywhere, and whether it gains by more.
 
     Args:
         baseline, candidate: as `cosmos_eval.results.store.read_model` reads them.
+        suite: tests its averages, too, and of the benchmarks only its own.
 
     Raises:
         RequestError: a requested benchmark or metric is in no result, or too few resamples for the number of tests.
@@ -36,6 +40,8 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
         baseline = by_untransformed_name(baseline, "baseline")
         candidate = by_untransformed_name(candidate, "candidate")
     names = wanted_benchmarks(baseline, candidate, settings)
+    if suite is not None:
+        names = _of_suite(names, suite)
     problems: list[tuple[str, str]] = []
     pairs: dict[str, tuple[Result, Result]] = {}
     for name in names:
@@ -51,9 +57,22 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
     metrics = {name: metrics_to_test(results, settings.metrics) for name, results in pairs.items()}
     _refuse_unknown_metrics(metrics, pairs, settings)
     tests: list[Tested] = []
-    count = max(1, sum(map(len, metrics.values())))
+    located = {name: (baseline[name], candidate[name]) for name in pairs}
+    averages = [] if suite is None else list(complete_averages(suite, located))
+    whole = [average for average, reason in averages if not reason]
+    members = {} if suite is None else {average.name: list(suite.members(average)) for average in whole}
+    if settings.only_averages:
+        if not whole:
+            raise RequestError(
+                "there is no average to test: "
+                + ("; ".join(f"{one.name}: {why}" for one, why in averages) or "give --suite")
+            )
+        metrics = {name: [] for name in metrics}
+    count = max(1, sum(map(len, metrics.values())) + len(whole))
     _refuse_few_resamples(pairs, count, settings)
     for name, results in pairs.items():
+        if settings.only_averages:
+            break
         try:
             frames = read_samples(baseline[name][0], results[0]), read_samples(candidate[name][0], results[1])
             refuse_other_samples(task_info(results[0].benchmark.task), *frames)
@@ -66,14 +85,36 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
             problems.append((name, str(error)))
             continue
         tests += tests_of_benchmark
+    for average in whole:
+        try:
+            with use_benchmark_name(average.name):
+                averaged = pair_average(average, members[average.name], located)
+                tests.append(run_average_test(averaged, settings, settings.alpha / count))
+        except (RequestError, ValueError) as error:
+            problems.append((average.name, str(error)))
     return Regression(
         baseline=label_of(baseline),
         candidate=label_of(candidate),
         settings=settings,
         tests=tuple(decide(tests, count, settings.alpha, settings.max_drop)),
         problems=tuple(problems),
-        remarks=tuple(remarks_on(candidate, [] if settings.benchmarks else baseline, pairs, metrics)),
+        remarks=(
+            *remarks_on(candidate, [] if settings.benchmarks or suite else baseline, pairs, metrics, settings),
+            *(f"{average.name}: not tested: {reason}" for average, reason in averages if reason),
+        ),
     )
+
+
+def _of_suite(names: Sequence[str], suite: Suite) -> list[str]:
+    """Those of the benchmarks that belong to a suite."""
+    of_suite = {benchmark.name for benchmark in suite.benchmarks}
+    chosen = [name for name in names if name in of_suite]
+    if not chosen:
+        raise RequestError(
+            f"no benchmark of the suite {suite.name} in the baseline, which has {', '.join(names)}; run the suite, or "
+            "leave --suite out"
+        )
+    return chosen
 
 
 def remarks_on(
@@ -81,12 +122,13 @@ def remarks_on(
     baseline: Collection[str],
     pairs: Mapping[str, tuple[Result, Result]],
     metrics: Mapping[str, Sequence[str]],
+    settings: Settings,
 ) -> Iterator[str]:
     """Yield remarks beside the verdicts. `baseline`: its benchmarks; empty if the user requested specific ones."""
     only_in_candidate = [name for name in candidate if name not in baseline] if baseline else []
     if only_in_candidate:
         yield f"not in the baseline, so not tested: {', '.join(only_in_candidate)}"
-    without = [name for name, tested in metrics.items() if not tested]
+    without = [] if settings.only_averages else [name for name, tested in metrics.items() if not tested]
     if without:
         yield f"without the requested metrics, so not tested: {', '.join(without)}"
     for name, (before, after) in pairs.items():
@@ -207,6 +249,41 @@ def run_test(
         "baseline": results[0].metrics[metric].value,
         "candidate": results[1].metrics[metric].value,
     }
+
+    def check(values: tuple[float, float]) -> None:
+        for result, value in zip(results, values, strict=True):
+            refuse_other_value(metric, result, value)
+
+    return measure_drop(samples, common, settings, level, check)
+
+
+def run_average_test(averaged: AveragedSamples, settings: Settings, level: float) -> Tested:
+    """Test an average of a suite, without a verdict."""
+    common = {
+        "benchmark": averaged.name,
+        "metric": OF_SUITE,
+        "baseline": averaged.values[0],
+        "candidate": averaged.values[1],
+    }
+    return replace(measure_drop(averaged.samples, common, settings, level), n=averaged.count)
+
+
+def measure_drop(
+    samples: Hits | BootstrappedDrop,
+    common: dict[str, Any],
+    settings: Settings,
+    level: float,
+    check: Callable[[tuple[float, float]], None] = lambda values: None,
+) -> Tested:
+    """Test a drop of what the samples are of.
+
+    Args:
+        samples: of both models.
+        common: fields of the answer: benchmark, metric and both values.
+        settings: of `regress`.
+        level: of the smallest detectable drop.
+        check: called with the values that a bootstrap computes from the samples.
+    """
     if isinstance(samples, Hits):
         drops = samples.differences()
         low, high = drop_interval(drops)
@@ -224,8 +301,7 @@ def run_test(
             detectable=detectable_drop(measure_power_inputs(drops), settings.max_drop, level, POWER),
         )
     area_drop = samples.bootstrap_drop(settings.resamples, settings.seed)
-    for result, value in zip(results, area_drop.values, strict=True):
-        refuse_other_value(metric, result, value)
+    check(area_drop.values)
     low, high = area_drop.interval()
     p_gain = 1.0
     if area_drop.drop < 0:  # else the test of a gain cannot reject, and the bootstrap is slow

@@ -10,10 +10,12 @@ import pandas as pd
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.protocol.suite import Suite
-from cosmos_eval.report.board_columns import AVERAGE, average_columns, column_table, untransformed_names
+from cosmos_eval.report.board_averages import FindInterval, average_columns
+from cosmos_eval.report.board_columns import AVERAGE, column_table, untransformed_names
 from cosmos_eval.report.board_references import place_references
 from cosmos_eval.report.frame import distinct_labels, ranked, to_frame
 from cosmos_eval.results.record import Result
+from cosmos_eval.results.sample_metrics import AverageIntervals
 
 MEASURED, PUBLISHED = "measured", "published"
 ROW_FIELDS = ("label", "spec", "digest", "precision", "kind", "source")
@@ -36,9 +38,9 @@ class Board:
     higher_is_better, headline, primary, group (columns of one benchmark, protocol and data share it), of (what an
     average is the mean of), title."""
     cells: pd.DataFrame
-    """row, column, value, low, high (missing for averages and published values), n, place (1 the best of its column, 2
-    the second, else missing; published values have none), started (when it was measured), decimals (of percent, as
-    published), source."""
+    """row, column, value, low, high (missing for published values, and for averages whose samples are not there), n,
+    place (1 the best of its column, 2 the second, else missing; published values have none), started (when it was
+    measured), decimals (of percent, as published), source."""
     limited: pd.DataFrame
     """Results made with --limit, as in the long frame: named, never ranked."""
     remarks: tuple[str, ...] = ()
@@ -79,8 +81,11 @@ def make_board(results: Sequence[Result], references: pd.DataFrame | None = None
         references: published values, with the columns of `cosmos_eval.published.references.COLUMNS`.
         suite: selects benchmarks, their order, and averages; a benchmark without results has a column, too.
     """
-    board = board_of(to_frame(results), references, suite)
-    return replace(board, remarks=(*board.remarks, *scored_by_other_code(results)))
+    intervals = AverageIntervals(results)
+    frame = to_frame(results)
+    frame["result"] = [number for number, result in enumerate(results) for _ in result.metrics]
+    board = board_of(frame, references, suite, intervals.of)
+    return replace(board, remarks=(*board.remarks, *intervals.remarks(), *scored_by_other_code(results)))
 
 
 def scored_by_other_code(results: Iterable[Result]) -> list[str]:
@@ -102,8 +107,14 @@ def scored_by_other_code(results: Iterable[Result]) -> list[str]:
     ]
 
 
-def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite: Suite | None = None) -> Board:
-    """As `make_board`, from the long frame of `to_frame`.
+def board_of(
+    frame: pd.DataFrame,
+    references: pd.DataFrame | None = None,
+    suite: Suite | None = None,
+    find_interval: FindInterval | None = None,
+) -> Board:
+    """As `make_board`, from the long frame of `to_frame`; averages have intervals only with `find_interval`, for which
+    the column `result` of the frame is the index of each row's result.
 
     A column belongs to one protocol fingerprint and one dataset fingerprint: it never mixes numbers of different
     protocols or data.
@@ -115,7 +126,7 @@ def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite:
     columns = column_table(full, suite)
     cells = _measured_cells(full, columns)
     rows, cells = _ranked_rows(full, columns, cells)
-    columns, cells = average_columns(columns, cells, suite)
+    columns, cells = average_columns(columns, cells, suite, find_interval)
     cells["place"] = _top_two(cells, columns)
     rows["kind"], rows["source"] = MEASURED, ""
     cells["decimals"], cells["source"] = pd.array([pd.NA] * len(cells), dtype="Int64"), ""
@@ -187,7 +198,7 @@ def _precisions(rows: pd.DataFrame) -> list[str]:
 def _measured_cells(full: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
     key = ["benchmark", "fingerprint", "dataset", "metric"]
     ids = columns[key].assign(column=columns.index)
-    values = ["value", "low", "high", "n", "started"]
+    values = ["value", "low", "high", "n", "started", *(["result"] if "result" in full else [])]
     cells = full[[*key, "row", *values]].merge(ids, on=key, how="inner", validate="many_to_one")
     return cells[["row", "column", *values]]
 

@@ -29,7 +29,7 @@ def dataset_names() -> dict[str, str]:
     names = dict(SAME)
     for name, path in shipped_files().items():
         dataset = read_definition(path).value["dataset"]
-        if dataset["reader"] == "wds":
+        if dataset["reader"] == "wds" and "clip-benchmark/" in dataset.get("needs", ""):  # others are DataComp's
             folder = dataset["path"][-1].removeprefix("wds_")
             names[name] = "wds/" + folder.replace("vtab-", "vtab/", 1)
         elif dataset["reader"] == "clip-benchmark" and set(dataset) <= PLAIN:

@@ -1,4 +1,4 @@
-"""open_clip's published tables (docs/openclip_results.csv and the two beside it), read as references."""
+"""open_clip's published tables (docs/openclip_results.csv and those beside it), read as references."""
 
 import csv
 import io
@@ -49,14 +49,48 @@ PER_CLASS = {
     "Oxford Flowers-102": ("flowers-vtab",),
     "Oxford-IIIT Pet": ("pets-vtab",),
 }
-"""These four report the mean recall over classes (DataComp's list of tasks); all others report top-1 accuracy."""
+"""These four report the mean recall over classes (DataComp's list of tasks)."""
+GROUPS = {
+    "iWildCam": ("iwildcam-wds", "macro_f1"),
+    "Camelyon17": ("camelyon17-wds", "top1"),
+    "FMoW": ("fmow-wds", "worst region/top1"),
+    "Dollar Street": ("dollar-street-wds", "worst income_ds/top5"),
+    "GeoDE": ("geode-wds", "worst region/top1"),
+}
+"""Columns with other metrics (DataComp's list of tasks); all others report top-1 accuracy."""
+MEAN_OF = " & "
+"""Between metrics whose mean is printed."""
 RETRIEVAL = {"Flickr": "flickr30k-test-retrieval", "MSCOCO": "coco-karpathy-retrieval"}
 DIRECTIONS = {"image retr.": "text_to_image", "text retr.": "image_to_text"}
 
 
+NAMED_MULTILINGUAL = ("model", "version")
+"""The first two columns of the table of multilingual retrieval."""
+MULTILINGUAL = {"crossmodal3600": ("xm3600",), "multilingual_mscoco_captions": ("multilingual-coco", "xtd10")}
+MEAN = "avg"
+"""In place of a language: the mean over languages."""
+
+
 def is_open_clip(header: list[str]) -> bool:
     """Whether a CSV's header is that of one of open_clip's tables."""
+    if tuple(header[:2]) == NAMED_MULTILINGUAL:
+        return any(multilingual_column(column) for column in header)
     return tuple(header[:2]) == NAMED and any(column in known_columns() for column in header)
+
+
+def multilingual_column(column: str) -> list[tuple[str, str]]:
+    """Our benchmarks and metric of a column of the table of multilingual retrieval; empty for other columns.
+
+    Args:
+        column: dataset, clip-benchmark's metric, and a language or `avg`, as in "crossmodal3600
+            image_retrieval_recall@1 de".
+    """
+    dataset, metric, language = (*column.split(" "), "", "")[:3]
+    name = "text_to_image" if metric.startswith("image_retrieval_recall@") else "image_to_text"
+    if dataset not in MULTILINGUAL or "_retrieval_recall@" not in metric or not language:
+        return []
+    ours = f"{name}_recall@{metric.rpartition('@')[2]}"
+    return [(benchmark, ours if language == MEAN else f"{language}/{ours}") for benchmark in MULTILINGUAL[dataset]]
 
 
 def known_columns() -> dict[str, list[tuple[str, str]]]:
@@ -65,10 +99,19 @@ def known_columns() -> dict[str, list[tuple[str, str]]]:
     columns |= {
         name: [(benchmark, "mean_per_class") for benchmark in benchmarks] for name, benchmarks in PER_CLASS.items()
     }
+    columns |= {name: [measured] for name, measured in GROUPS.items()}
     for dataset, benchmark in RETRIEVAL.items():
         for words, direction in DIRECTIONS.items():
             columns |= {f"{dataset} {words} R@{k}": [(benchmark, f"{direction}_recall@{k}")] for k in (1, 5, 10)}
     return columns
+
+
+def columns_of_38() -> dict[str, list[tuple[str, str]]]:
+    """Column of docs/openclip_results.csv -> our benchmarks and metrics; several metrics, whose mean is printed, are
+    joined by MEAN_OF. WinoGAViL has none."""
+    columns = {name: measured for name, measured in known_columns().items() if "retr." not in name}
+    both = MEAN_OF.join(f"{direction}_recall@1" for direction in ("image_to_text", "text_to_image"))
+    return columns | {dataset: [(benchmark, both)] for dataset, benchmark in RETRIEVAL.items()} | {"WinoGAViL": []}
 
 
 def read_open_clip(path: Path) -> pd.DataFrame:
@@ -82,12 +125,17 @@ def read_open_clip(path: Path) -> pd.DataFrame:
     except csv.Error as error:
         raise RequestError(f"cannot read {path}: {error}") from error
     if not lines or not is_open_clip(lines[0]):
-        raise RequestError(f"{path} is not one of open_clip's tables of results: it needs the columns name, pretrained")
+        raise RequestError(
+            f"{path} is not one of open_clip's tables of results: it needs the columns name, pretrained, or model, "
+            "version, and one of a dataset that is a benchmark here"
+        )
     return pd.DataFrame(list(_rows(path, lines)), columns=list(COLUMNS))
 
 
 def _rows(path: Path, lines: list[list[str]]) -> Iterator[dict[str, Any]]:
     header, our_columns = lines[0], known_columns()
+    if tuple(header[:2]) == NAMED_MULTILINGUAL:
+        our_columns = {column: multilingual_column(column) for column in header}
     for number, line in enumerate(lines[1:], 2):
         if not any(line):
             continue

@@ -30,8 +30,10 @@ def to_frame(results: Result | Iterable[Result] | str | Path, *, wide: bool = Fa
             were measured with `limit` have rows of their own.
 
     Returns:
-        (results × metrics, columns of COLUMNS, `limited` and `transforms`), or the wide form, whose columns are
-        (benchmark, metric). `transforms` says what was done to embeddings, as the name of the benchmark does.
+        (results × metrics, columns of COLUMNS, `limited`, `truncated` and `transforms`), or the wide form, whose
+        columns are (benchmark, metric). `truncated` is the share of the texts that are longer than the model's context
+        (missing where the model does not tell); `transforms` says what was done to embeddings, as the name of the
+        benchmark does.
         Values are fractions, or ranks for `*_rank`; `low` and `high` bound the 95 % interval.
 
     Raises:
@@ -45,6 +47,8 @@ def to_frame(results: Result | Iterable[Result] | str | Path, *, wide: bool = Fa
         raise RequestError(f"to_frame takes results as evaluate returns them, or their folder, not {short_repr(wrong)}")
     frame = _long_frame([one for one in given if isinstance(one, Result)])
     frame.insert(list(COLUMNS).index("limit") + 1, "limited", frame["limit"].notna())
+    shares = [one.timing.texts.truncated_share if one.timing.texts is not None else None for one in given]
+    frame["truncated"] = pd.array([s for s, one in zip(shares, given, strict=True) for _ in one.metrics], "Float64")
     frame["transforms"] = [printable(one.transforms.title) for one in given for _ in one.metrics]
     return _widen(frame) if wide else frame
 

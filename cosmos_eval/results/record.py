@@ -66,6 +66,11 @@ class Result:
     """The table of classes, or the folder that holds it; None: neither. No field, as `file_version`."""
 
     @property
+    def folder(self) -> Path | None:
+        """The folder that it was read from, with its samples; None for a result that was made in this process."""
+        return self.class_source if isinstance(self.class_source, Path) else None
+
+    @property
     def classes(self) -> ClassTable | None:
         """The metric of each class (recall, average precision, IoU), with support, intervals and prompts.
 

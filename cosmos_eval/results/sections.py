@@ -164,6 +164,11 @@ class TextsSection(Section):
     context_length: int | None
     """In tokens; None where it is not known."""
 
+    @property
+    def truncated_share(self) -> float | None:
+        """Share of the texts that were cut; None where there were none, or the model does not say."""
+        return self.truncated / self.read if self.read and self.truncated is not None else None
+
 
 @dataclass(frozen=True)
 class TimingSection(Section):

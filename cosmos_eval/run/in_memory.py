@@ -99,10 +99,10 @@ def find_task_for(data: Data) -> TaskInfo:
     fitting = [
         info
         for info in tasks
-        if isinstance(data.evaluated, info.data_class) and (not splits or set(info.splits) == set(splits))
+        if isinstance(data.evaluated, info.data_class) and (not splits or _has_splits(info, splits))
     ]
-    built_in = [info for info in fitting if info.name in TASKS.built_in and not info.splits]
-    chosen = built_in[:1] if built_in and not splits else fitting
+    built_in = [info for info in fitting if info.name in TASKS.built_in and bool(info.splits) == bool(splits)]
+    chosen = built_in[:1] if built_in else fitting
     if len(chosen) != 1:
         of_splits = f" with the splits {', '.join(splits)}" if splits else ""
         names = ", ".join(info.name for info in fitting)
@@ -111,6 +111,11 @@ def find_task_for(data: Data) -> TaskInfo:
             f"{type(data.evaluated).__name__}{of_splits}: {reason}, as in make_benchmark(data, task=...)"
         )
     return chosen[0]
+
+
+def _has_splits(info: TaskInfo, given: Iterable[str]) -> bool:
+    """Return whether a task needs no other splits than the given ones, and knows all of them."""
+    return set(info.splits) <= set(given) <= {*info.splits, *info.optional_splits}
 
 
 def as_benchmarks(benchmarks: Any) -> list[str | Path | Benchmark]:
@@ -152,9 +157,10 @@ def _require_data(data: Any, name: Any) -> Data:
 
 def _require_splits(name: str, info: TaskInfo, data: Data) -> None:
     given = set(data.other_splits) if isinstance(data, SplitData) else set()
-    missing, further = set(info.splits) - given, given - set(info.splits)
-    if missing or further:
+    if not _has_splits(info, given):
         needed = f"needs the splits {', '.join(info.splits)}" if info.splits else "has no splits"
+        if info.optional_splits:
+            needed += f" and takes {', '.join(info.optional_splits)}"
         raise RequestError(
             f"{name}: the task {info.name} {needed}, not {', '.join(sorted(given)) or 'one alone'}; give them as "
             "cosmos_eval.SplitData(test, {'train': ...})"

@@ -13,6 +13,7 @@ from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.definition_changes import digest_definition
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.class_file import write_classes
+from cosmos_eval.results.contents import with_contents
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, with_classes
 from cosmos_eval.results.sections import (
@@ -57,7 +58,7 @@ def build_result(
     windows = task_info(benchmark.task).windows
     samples = SamplesSection("samples.parquet", len(outcome.samples), "0" * 64)
     if folder is not None:
-        samples = write_samples(folder, outcome.samples)
+        samples = write_samples(folder, with_contents(outcome.samples, data))
         write_classes(folder, outcome.classes, samples.sha256)
     result = Result(
         benchmark=BenchmarkSection(

@@ -36,7 +36,9 @@ def complete(monkeypatch, capsys, tmp_path):
 
 def test_benchmarks_and_suites_are_completed_where_they_are_taken(complete):
     assert complete("run", "--benchmark", "") == sorted(list_benchmarks())
-    assert complete("run", "--benchmark", "cifar100") == ["cifar100", "cifar100-vtab"]
+    of_cifar100 = [name for name in sorted(list_benchmarks()) if name.startswith("cifar100")]
+    assert complete("run", "--benchmark", "cifar100") == of_cifar100
+    assert {"cifar100", "cifar100-vtab"} <= set(of_cifar100)
     assert complete("run", "--suite", "") == sorted(list_suites())
     both = sorted({*list_benchmarks(), *list_suites()})
     for command in ("check", "fetch"):
@@ -53,7 +55,8 @@ def test_own_definitions_of_this_folder_are_offered_and_other_paths_are_left_to_
     for name in ("mine.yaml", "more.yml", "notes.txt", ".hidden.yaml", "two words.yaml"):
         (tmp_path / name).touch()
     (tmp_path / "folder.yaml").mkdir()
-    assert complete("run", "--benchmark", "m") == ["mmvp-vlm", "mnist", "mnist-wds", "mine.yaml", "more.yml"]
+    shipped = [name for name in sorted(list_benchmarks()) if name[0] == "m"]
+    assert complete("run", "--benchmark", "m") == [*shipped, "mine.yaml", "more.yml"]
     assert complete("data", "check", "mi") == ["mine.yaml"]
     assert complete("train", "m") == [*(name for name in list_presets() if name[0] == "m"), "mine.yaml", "more.yml"]
     assert complete("data", "fetch", "mi") == ["mine.yaml"]

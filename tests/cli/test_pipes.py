@@ -55,6 +55,7 @@ LINES = {
     "show attention": (0, "--model cosmos:toybox --scene 0 --out shown"),
     "show retrieval": (0, f"--model {COLOURS} --benchmark pairs.yaml --data-root . --out shown --cases 1"),
     "show classification": (0, "--model cosmos:toybox --benchmark classes.yaml --out shown --images 1"),
+    "show geometry": (0, "--model cosmos:toybox --benchmark classes.yaml --out shown"),
     "show model": (0, "cosmos:toybox"),
     "show perception": (0, f"--model {COLOURS} --benchmark items.yaml --out shown --cases 1"),
 }  # fmt: skip

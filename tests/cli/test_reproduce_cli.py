@@ -166,10 +166,10 @@ def test_other_precisions_stand_beside_float32_in_parentheses():
 def test_long_tables_name_what_was_not_measured_below():
     text = markdown(reproduce("open-clip", []), "out")
     assert rows(text) == []
-    assert "336 published figures of 12 models" in text
-    assert "28 figures of these tables left out: no model spec is known for them." in text
+    assert "2,232 published figures of 116 models" in text
+    assert "102 figures of these tables left out: no model spec is known for them." in text
     short = markdown(reproduce("open-clip", [], models=["open_clip:ViT-B-16/openai"]), "out")
-    assert len(rows(short)) == 1 + 28
+    assert len(rows(short)) == 1 + 30
     assert {row[7] for row in rows(short)[1:]} == {"not run"}
 
 
@@ -185,7 +185,7 @@ def test_figures_of_several_papers_say_which_one_prints_them():
 def test_secondary_figures_are_counted_apart():
     text = render(reproduce("paper-perception", [], secondary=True), "md", "out")
     assert "0 published figures of 0 models" in text
-    assert "Secondary figures, which do not decide: 0 reproduced, 0 within, 0 missed, 1 not run." in text
+    assert "Figures that do not decide (secondary): 0 reproduced, 0 within, 0 missed, 1 not run." in text
     plain = render(reproduce("paper-perception", []), "md", "out")
     assert "1 more figure is reported by third parties only and left out; --secondary shows them." in plain
     assert "No published figure of the requested models on: sugarcrepe, svo-probes, mmvp-vlm." in plain

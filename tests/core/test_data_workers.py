@@ -86,7 +86,7 @@ def test_a_worker_that_is_killed_is_one_line():
     stream = loader.batches()
     next(stream)
     os.kill(processes(loader)[0], signal.SIGKILL)
-    with pytest.raises(RequestError, match=r"^a worker that decodes images died .* fewer workers$") as caught:
+    with pytest.raises(RequestError, match=r"^a worker that decodes images died .* fewer workers; ") as caught:
         deque(islice(stream, 20), maxlen=0)
     loader.close()
     assert "\n" not in str(caught.value)

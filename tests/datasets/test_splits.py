@@ -85,7 +85,10 @@ def test_a_limit_is_of_each_split(learning, folder):
 
 def test_an_image_in_both_splits_is_remarked(learning, folder):
     (folder / "train/cat/0.png").write_bytes((folder / "val/cat/1.png").read_bytes())
-    assert any("1 image of the split train is evaluated, too: cat/0.png" in line for line in load(folder).remarks)
+    (folder / "train/dog/0.png").write_bytes((folder / "val/cat/1.png").read_bytes())
+    data = load(folder)
+    assert any("1 of 4 evaluated images is in the split train, too: cat/1.png" in line for line in data.remarks)
+    assert data.leaks("train") == [False, True, False, False]
 
 
 def test_whatever_a_split_lacks_is_reported_with_its_name(learning, folder):

@@ -75,8 +75,9 @@ def test_results_and_samples_are_read_as_shown_and_have_the_described_columns(tm
     for path, result in located_results(tmp_path / "runs/eval"):
         told = re.findall(r"`([^`]+)`", table[result.benchmark.task])
         assert [name for name in told if name != "top5"] == [
-            name for name in read_samples(path, result).columns if name != "top5"
+            name for name in read_samples(path, result).columns if name not in ("top5", "content")
         ]
+        assert "content" in read_samples(path, result)
 
 
 def test_classes_are_read_as_shown_and_their_file_has_the_described_fields(tmp_path, capsys):

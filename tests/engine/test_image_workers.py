@@ -29,7 +29,7 @@ def kill_worker(image: Image.Image) -> torch.Tensor:
 
 
 def test_a_killed_worker_is_reported_in_one_line():
-    with pytest.raises(RequestError, match=r"^a worker that decodes images died .* fewer --workers$") as caught:
+    with pytest.raises(RequestError, match=r"^a worker that decodes images died .* fewer --workers; ") as caught:
         deque(image_batches(IMAGES, kill_worker, 4, 1), maxlen=0)
     assert "\n" not in str(caught.value)
 

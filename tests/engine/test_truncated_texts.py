@@ -2,19 +2,26 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cosmos_core import COSMOS
-from cosmos_eval import evaluate
+from cosmos_eval import evaluate, to_frame
+from cosmos_eval.datasets import load
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.cosmos import CosmosModel
-from cosmos_eval.models.open_clip import untruncated_length
+from cosmos_eval.models.open_clip import OpenClipModel, untruncated_length
+from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.sections import TextsSection
 from tests.helpers.stand_ins import RandomModel, random_images
 from tests.models.test_models_hf import clip_folder, siglip_folder
+from tests.oracles.truncated_texts import truncated_token_by_token
 
 __all__ = ["clip_folder", "siglip_folder"]
 LONG = " ".join(["a wide field with many things in it"] * 12)
@@ -39,8 +46,10 @@ def test_a_repeated_truncated_text_counts_each_time(toybox):
     assert count_texts(toybox, texts).record() == {"read": 6, "truncated": 4, "context_length": 40}
     assert count_texts(toybox, [*texts, texts[0]]).record() == {"read": 7, "truncated": 5, "context_length": 40}
     assert count_texts(toybox, texts).warnings() == (
-        "4 of 6 texts are longer than the context of 40 tokens and were cut",
+        "4 of 6 texts are longer than the context of 40 tokens and were cut "
+        "(67 %: the numbers say little of how long texts are understood)",
     )
+    assert count_texts(toybox, texts).truncated_share == pytest.approx(4 / 6)
     assert count_texts(toybox, WORDS).warnings() == ()
 
 
@@ -137,7 +146,59 @@ def test_an_adapter_may_tell_which_texts_it_truncates(tmp_path):
 
     (result,) = evaluate(Short(), write_benchmark(tmp_path, [*WORDS, "a b c d"]), cache=False)
     assert result.timing.texts == TextsSection(read=7, truncated=1, context_length=3)
-    assert result.warnings[-1] == "1 of 7 texts are longer than the context of 3 tokens and were cut"
+    assert result.warnings[-1].startswith("1 of 7 texts are longer than the context of 3 tokens and were cut (14 %: ")
+    frame = to_frame(result)
+    assert frame["truncated"].tolist() == [pytest.approx(1 / 7)] * len(frame)
+
+
+def test_up_to_a_tenth_the_warning_gives_no_share(toybox):
+    texts = [f"{LONG} {word}" for word in WORDS[:1]] + [f"{word} {i}" for word in WORDS for i in range(2)][:9]
+    (warning,) = count_texts(toybox, texts).warnings()
+    assert warning == "1 of 10 texts are longer than the context of 40 tokens and were cut"
+    (warning,) = count_texts(toybox, texts[:9]).warnings()
+    assert "(11 %: " in warning
+
+
+@pytest.fixture(scope="module")
+def tokenizers(toybox):
+    """Adapters with their tokens of a text, and how many tokens each adds."""
+    import open_clip
+
+    class OfOpenClip(OpenClipModel):
+        def __init__(self):
+            self.tokenizer = open_clip.SimpleTokenizer()
+
+    return {
+        "cosmos": (toybox, toybox.tokenize.encode, 40, 2),
+        "open_clip": (OfOpenClip(), open_clip.SimpleTokenizer().encode, 77, 2),
+    }
+
+
+@pytest.mark.parametrize("library", ["cosmos", "open_clip"])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(st.lists(st.sampled_from([*WORDS, "é", "a", "12.5", "!"]), max_size=40), min_size=1, max_size=8))
+def test_the_truncated_texts_are_those_counted_token_by_token(library, texts, tokenizers):
+    model, tokens_of, context, special = tokenizers[library]
+    lines = [" ".join(words) for words in texts]
+    slow = truncated_token_by_token(lines, tokens_of, context, special)
+    assert model.truncated(lines) == slow
+
+
+def test_the_share_of_a_benchmark_is_that_counted_token_by_token(toybox):
+    benchmark = load_benchmark("toybox-long")
+    data = load(replace(benchmark, dataset={**benchmark.dataset, "scenes": 60, "expected": {}}))
+    slow = truncated_token_by_token(data.texts, toybox.tokenize.encode, 40, 2)
+    assert 0.1 < np.mean(slow) < 1
+    assert count_texts(toybox, data.texts).truncated_share == np.mean(slow)
+
+
+def test_transformers_truncated_texts_are_those_counted_token_by_token(clip_folder):
+    from cosmos_eval.models import load_model
+
+    model = load_model(f"hf:{clip_folder}")
+    texts = [" ".join(["abc"] * n) for n in range(1, 12)] + ["", "é" * 30]
+    tokens_of = partial(model.tokenizer.encode, add_special_tokens=False)
+    assert model.truncated(texts) == truncated_token_by_token(texts, tokens_of, model.context_length, 2)
 
 
 def test_images_alone_count_no_texts(toybox):

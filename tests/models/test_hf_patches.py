@@ -24,7 +24,7 @@ from tests.oracles import dense_hooks
 
 OF_FAMILY = {
     **dict.fromkeys(
-        ("siglip2_fixed", "siglip2", "metaclip_2", "altclip", "chinese_clip", "clipseg"),
+        ("clip", "siglip2_fixed", "siglip2", "metaclip_2", "altclip", "chinese_clip", "clipseg"),
         dense_hooks.transformers_features,
     ),
     **dict.fromkeys(("flava", "blip", "blip_model"), dense_hooks.eager_features),

@@ -111,7 +111,7 @@ def test_results_say_which_code_made_them_and_a_finished_run_is_kept(extras, fru
     assert result.model.plugin == PLUGIN
     assert result.metrics["probe_accuracy"].n == 24
     samples = pd.read_parquet(result_of(measured, "late:2", "fruit-probe").parent / "samples.parquet")
-    assert samples.columns.tolist() == ["image", "label", "prediction", "correct"]
+    assert samples.columns.tolist() == ["image", "label", "prediction", "correct", "content"]
     before = {path: path.stat().st_mtime_ns for path in measured.rglob("RESULT.json")}
     assert run(measured, fruit, models=("late:2", "brightness:2")) == 0
     assert capsys.readouterr().err.count("already done, kept") == 4

@@ -67,7 +67,7 @@ def test_a_definition_has_the_known_differences_of_its_base_unless_it_gives_its_
     ("published_", "message"),
     [
         ("published: 0.1", ":6: published must be a list, not 0.1"),
-        ("published: [half]", ":6: a known difference is a map with the keys why, points, paper, metric"),
+        ("published: [half]", ":6: a known difference is a map with the keys why, points, paper, metric, inferred"),
         ("published:\n  - {points: 0.1}", ":7: the key 'why' is missing in a known difference"),
         ("published:\n  - {why: x, point: 0.1}", ":7: unknown key 'point' in a known difference; did you mean points?"),
         ("published:\n  - {why: ''}", ":7: why must be a text, not ''"),

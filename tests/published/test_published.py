@@ -9,6 +9,7 @@ from cosmos_eval.models.spec import parse_spec
 from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.published.figures import COLUMNS, published
+from cosmos_eval.report.exchange_open_clip import MEAN_OF
 from tests.tools import published_numbers
 from tests.tools.published_words import benchmarks_of, spec_of
 
@@ -25,10 +26,34 @@ def row_of(**wanted: str) -> dict:
 
 def test_the_file_is_what_the_script_makes_of_the_collected_tables():
     folder = published_numbers.shared()
-    numbers, checkpoints = (folder / f"{name}.csv" for name in ("published_numbers", "released_checkpoints"))
-    if not numbers.is_file():
+    tables = [folder / f"{name}.csv" for name in published_numbers.TABLES]
+    if not all(table.is_file() for table in tables):
         pytest.skip(f"no collected tables in {folder}")
-    assert published_numbers.OUT.read_text(encoding="utf-8") == published_numbers.make(numbers, checkpoints)
+    assert published_numbers.OUT.read_text(encoding="utf-8") == published_numbers.make(*tables)
+
+
+def test_open_clips_table_is_what_the_script_makes_of_it():
+    table = published_numbers.shared() / "openclip_results.csv"
+    if not table.is_file():
+        pytest.skip(f"no table in {table.parent}")
+    assert published_numbers.OUT_38.read_text(encoding="utf-8") == published_numbers.make_open_clip(table)
+
+
+def test_every_model_and_every_column_but_one_of_open_clips_38_is_mapped():
+    frame = published(unmapped=True)
+    frame = frame[frame["paper"].str.startswith("open_clip 38")]
+    assert frame["model"].nunique() == 121
+    columns = frame.groupby("as_printed")["benchmark"].first()
+    assert columns[columns == ""].index.str.removesuffix(", main metric").tolist() == [
+        "Average perf. on 38 datasets", "WinoGAViL",
+    ]  # fmt: skip
+    assert len(columns) == 39
+    assert frame.loc[frame["benchmark"] == "coco-karpathy-retrieval", "metric"].unique().tolist() == [
+        "image_to_text_recall@1 & text_to_image_recall@1"
+    ]
+    assert set(frame.loc[frame["spec"] == "", "model"]) == {
+        "ViT-B-32 laion400m_e31", "ViT-B-32 laion400m_e32", "RN50 cc12m", "RN101 yfcc15m", "RN50 yfcc15m",
+    }  # fmt: skip
 
 
 def collected(tmp_path: Path, *figures: str, of_table: str = "53.1") -> str:
@@ -78,7 +103,7 @@ def test_every_mapped_figure_is_of_a_benchmark_and_metric_that_exist():
     frame = published(secondary=True)
     for name, rows in frame.groupby("benchmark"):
         benchmark = load_benchmark(name)  # refuses an unknown name
-        for metric in rows["metric"].unique():
+        for metric in {part for printed in rows["metric"].unique() for part in printed.split(MEAN_OF)}:
             assert task_info(benchmark.task).reports(metric, benchmark.metrics), (name, metric)
 
 

@@ -22,6 +22,7 @@ from cosmos_eval.published.reproduce import (
     reproduce,
     same_model,
 )
+from cosmos_eval.published.tables import render
 from cosmos_eval.results.sections import BenchmarkSection, DatasetSection
 from cosmos_eval.tasks.outcome import Metric
 from tests.helpers.reproductions import COCO, FLICKR, I2T, MODEL, PRINTED, T2I, measured
@@ -289,8 +290,36 @@ def test_secondary_figures_are_shown_on_request_and_never_decides():
     found = reproduce("paper", [result], secondary=True)
     cell = next(cell for cell in found.cells if cell.target == secondary)
     assert cell.measured[0].verdict == MISSED
-    assert (found.count(MISSED), found.count(MISSED, secondary=True)) == (0, 1)
+    assert (found.count(MISSED), found.count(MISSED, deciding=False)) == (0, 1)
     assert not found.missed
+
+
+def test_figures_of_an_inferred_protocol_are_shown_and_never_decide():
+    """The source of COSMOS's mean IoUs does not say that they are with CSA."""
+    result = replace(measured("voc20-csa"), primary="miou", metrics={"miou": Metric(0.1, 0.05, 0.2, 1449)})
+    found = reproduce("paper-segmentation", [result])
+    cell = next(cell for cell in found.cells if cell.target.benchmark == "voc20-csa" and cell.measured)
+    assert not cell.target.decides
+    assert not cell.target.secondary
+    assert (cell.verdict, found.missed, found.count(MISSED, deciding=False)) == (MISSED, False, 1)
+    text = render(found, "md", "runs")
+    assert "inferred protocol, does not decide" in text
+    assert "(missed)" in text
+    # the same benchmark decides where the paper states the protocol
+    assert all(one.target.decides for one in reproduce("sclip", []).cells)
+
+
+def test_a_printed_mean_of_two_metrics_is_compared_with_their_mean():
+    values = {"image_to_text_recall@1": 0.8, "text_to_image_recall@1": 0.6436}
+    metrics = {name: Metric(value, value - 0.01, value + 0.01, 1000) for name, value in values.items()}
+    result = replace(measured("flickr30k-test-retrieval"), primary="image_to_text_recall@1", metrics=metrics)
+    result = replace(result, model=replace(result.model, spec="open_clip:ViT-B-16/openai"))
+    found = reproduce("datacomp-38", [result], models=["open_clip:ViT-B-16/openai"])
+    (cell,) = [cell for cell in found.cells if cell.measured]
+    (row,) = cell.measured
+    assert cell.target.printed == "72.18"
+    assert (row.value, row.verdict) == (pytest.approx(0.7218), "reproduced")
+    assert (row.low, row.high) == (pytest.approx(0.7118), pytest.approx(0.7318))
 
 
 @pytest.mark.parametrize("suite", [name for name in list_suites() if read_suite(name).published])
@@ -307,7 +336,7 @@ def test_every_suite_with_papers_finds_their_figures(suite):
 
 def test_the_suites_of_open_clip_and_sclip_have_their_models():
     models = {cell.target.spec for cell in reproduce("open-clip", []).cells}
-    assert len(models) == 12
+    assert len(models) == 116
     assert "open_clip:ViT-B-16/openai" in models
     found = reproduce("sclip", [])
     assert {cell.target.spec for cell in found.cells} == {"open_clip:ViT-B-16/openai"}

@@ -272,4 +272,9 @@ def test_files_are_named_by_their_images():
 def test_every_task_with_images_to_show_is_a_task():
     from cosmos_eval.cli.show import app
 
-    assert {command.callback.__name__ for command in app.registered_commands} <= {*TASKS.built_in, "attention", "model"}
+    assert {command.callback.__name__ for command in app.registered_commands} <= {
+        *TASKS.built_in,
+        "attention",
+        "geometry",
+        "model",
+    }

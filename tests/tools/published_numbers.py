@@ -1,25 +1,31 @@
-"""Make `cosmos_eval/published/published.csv` from the two collected tables of published figures.
+"""Make `cosmos_eval/published/published.csv` from the collected tables of published figures.
 
     python -m tests.tools.published_numbers
 
-reads `published_numbers.csv` and `released_checkpoints.csv` from COSMOS_SHARED_DIR (default: `../shared`). What is
-added here to a collected row: the benchmark and metric of ours that it is, where the protocol is the same; the model
-spec, where it is certain; the decimals that were printed; and whether a third party tells it (`secondary`).
+reads the files of `TABLES` from COSMOS_SHARED_DIR (default: `../shared`). What is added here to a collected row: the
+benchmark and metric of ours that it is, where the protocol is the same; the model spec, where it is certain; the
+decimals that were printed; and whether a third party tells it (`secondary`).
 """
 
 import csv
 import io
 import os
 import re
+from decimal import Decimal
 from pathlib import Path
 
+from cosmos_eval.published.figures import OPEN_CLIP_SOURCE
+from tests.tools.published_texts import lotlip_rows, multilingual_rows
 from tests.tools.published_words import ROOT, benchmarks_of, spec_of
 
 OUT = ROOT / "cosmos_eval" / "published" / "published.csv"
+OUT_38 = OUT.with_name("open_clip_38.csv")
 COLUMNS = (
     "paper", "model", "spec", "arch", "pretraining", "benchmark", "metric", "printed", "secondary",
     "printed_benchmark", "printed_metric", "source",
 )  # fmt: skip
+TABLES = ("published_numbers", "released_checkpoints", "openclip_multilingual_retrieval_results")
+"""The collected tables, in the order of `make`."""
 SECONDARY = re.compile(r"\b(secondary|unverified|aggregator)\b")
 PLACES = (
     (r"^notes repo file id \d+ \(", "notes on the paper ("),
@@ -43,8 +49,11 @@ def shared() -> Path:
     return Path(os.environ.get("COSMOS_SHARED_DIR", ROOT.parent / "shared"))
 
 
-def make(numbers: Path, checkpoints: Path) -> str:
+def make(numbers: Path, checkpoints: Path, multilingual: Path | None = None) -> str:
     """The text of published.csv.
+
+    Args:
+        multilingual: open_clip's table of multilingual retrieval; with it, also what `published_texts` has.
 
     Raises:
         ValueError: the two tables disagree, or a figure is no percentage.
@@ -59,6 +68,8 @@ def make(numbers: Path, checkpoints: Path) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
+        if row["source"] == OPEN_CLIP_SOURCE:
+            continue  # some models of the table that open_clip_38.csv has in full
         paper, benchmark, metric = row["paper"], row["benchmark"], row["metric"]
         for ours, our_metric in benchmarks_of(paper, row["model"], benchmark, metric) or [("", "")]:
             writer.writerow(
@@ -77,6 +88,27 @@ def make(numbers: Path, checkpoints: Path) -> str:
                     source_of(row["source"]),
                 )
             )
+    if multilingual is not None:
+        writer.writerows([*multilingual_rows(multilingual), *lotlip_rows()])
+    return out.getvalue()
+
+
+def make_open_clip(table: Path) -> str:
+    """The text of open_clip_38.csv, from open_clip's docs/openclip_results.csv: percent as printed, with model specs.
+
+    A row is of weights that were trained with QuickGELU and measured without where there is a row of the same weights
+    with it and other figures: no spec of ours builds that network.
+    """
+    rows = read(table)
+    columns = [name for name in rows[0] if name not in ("name", "pretrained", "params (M)", "FLOPs (B)")]
+    figures = {(row["name"], row["pretrained"]): [row[column] for column in columns] for row in rows}
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["name", "pretrained", "spec", *columns])
+    for (name, tag), values in figures.items():
+        twin = figures.get((f"{name}-quickgelu", tag))
+        spec = "" if twin is not None and twin != values else f"open_clip:{name}/{tag}"
+        writer.writerow([name, tag, spec, *(f"{Decimal(value) * 100:.2f}" for value in values)])
     return out.getvalue()
 
 
@@ -113,8 +145,9 @@ def _check_checkpoints(rows: list[dict[str, str]], checkpoints: list[dict[str, s
 
 def main() -> None:
     """Write the file and say what is in it."""
-    text = make(shared() / "published_numbers.csv", shared() / "released_checkpoints.csv")
+    text = make(*(shared() / f"{name}.csv" for name in TABLES))
     OUT.write_text(text, encoding="utf-8")
+    OUT_38.write_text(make_open_clip(shared() / "openclip_results.csv"), encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO(text)))
     mapped = [row for row in rows if row["benchmark"]]
     print(f"{OUT.relative_to(ROOT)}: {len(rows)} rows, {len(mapped)} of a benchmark of ours, ", end="")

@@ -38,26 +38,6 @@ ATTENTIONS = {
     ("ClearCLIP", "MetaCLIP + ClearCLIP"): "clearclip",
 }
 """Rows of segmentation with another attention than CSA, by the end of our benchmarks' names."""
-DATACOMP = {
-    "ImageNet 1k zero-shot": [("imagenet1k-wds", "top1"), ("imagenet1k", "top1")],
-    "Food-101 zero-shot": [("food101-wds", "top1")],
-    "CIFAR-10 zero-shot": [("cifar10-vtab", "top1")],
-    "CIFAR-100 zero-shot": [("cifar100-vtab", "top1")],
-    "SUN397 zero-shot": [("sun397-wds", "top1")],
-    "Stanford Cars zero-shot": [("cars-wds", "top1")],
-    "FGVC Aircraft zero-shot": [("fgvc-aircraft-wds", "mean_per_class")],
-    "Describable Textures zero-shot": [("dtd-vtab", "top1")],
-    "Oxford-IIIT Pet zero-shot": [("pets-vtab", "mean_per_class")],
-    "Caltech-101 zero-shot": [("caltech101-vtab", "mean_per_class")],
-    "Oxford Flowers-102 zero-shot": [("flowers-vtab", "mean_per_class")],
-    "ImageNet v2 zero-shot": [("imagenetv2-wds", "top1")],
-    "ImageNet-A zero-shot": [("imagenet-a-wds", "top1")],
-    "ImageNet-R zero-shot": [("imagenet-r-wds", "top1")],
-    "ImageNet Sketch zero-shot": [("imagenet-sketch-wds", "top1")],
-    "ObjectNet zero-shot": [("objectnet-wds", "top1")],
-}
-"""The columns of open_clip's table, measured with DataComp's harness on WebDataset shards. For ImageNet the shards hold
-the images, names and templates of `imagenet1k`."""
 SVO = {"subj_neg": "subject/accuracy", "verb_neg": "verb/accuracy", "obj_neg": "object/accuracy"}
 MEANS = {
     "SugarCrepe macro mean of 7": ("sugarcrepe", "macro_accuracy"),
@@ -107,8 +87,6 @@ def benchmarks_of(paper: str, model: str, benchmark: str, metric: str) -> list[t
     if (paper.partition(" ")[0], model) in ATTENTIONS and benchmark in CSA:
         name = CSA[benchmark].removesuffix("-csa")
         return [(f"{name}-{ATTENTIONS[paper.partition(' ')[0], model]}", "miou")]
-    if paper.startswith("open_clip 38"):
-        return DATACOMP.get(benchmark, [])
     if paper.startswith(("open_clip retrieval", "vl_compo")) and metric in RETRIEVAL:
         return [
             (f"{'coco-karpathy' if benchmark.startswith('COCO') else 'flickr30k-test'}-retrieval", RETRIEVAL[metric])

@@ -99,6 +99,10 @@ class Data:
         """
         return self.replaced(images=[image.undigested() for image in as_image_sources(self.images)], fingerprint="")
 
+    def without_prompts(self) -> Self:
+        """Return the data without the prompt templates that the dataset brought, for a task that has no prompts."""
+        return self
+
     def default_prompts(self) -> dict[str, Any]:
         """Return `prompts` of a definition on data that were built in Python, if they do not bring their prompts."""
         return {}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +41,8 @@ class ClassificationData(Data):
     (`--limit`), or the definition says `candidates_without_images: allow`."""
     remarks: Sequence[str] = ()
     name: str = ""
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Kind of group, such as region -> (N,) int64 number of the group of each image, whose accuracies are measured."""
 
     @classmethod
     def from_lists(
@@ -128,18 +130,28 @@ class ClassificationData(Data):
             )
         )
 
+    def without_prompts(self) -> Self:
+        return self.replaced(templates=[], fingerprint="")
+
     def counts(self) -> dict[str, int]:
         return {"images": len(self.images), "classes": len(self.class_names)}
 
     def hash_into(self, content: ContentHash) -> None:
         content.integers("labels", self.labels)
         hash_class_prompts(content, self.class_names, self.templates)
+        for kind, groups in self.groups.items():
+            content.integers(f"group {kind}", groups)
 
     def problems(self) -> list[str]:
         keys, classes = [image.key for image in self.images], len(self.class_names)
         problems = find_broken_class_prompts(self.class_names, self.templates)
         if len(self.labels) != len(keys):
             return [f"has {len(keys):,} images but {len(self.labels):,} labels"]
+        problems += [
+            f"has {len(groups):,} groups of the kind {kind} for {len(keys):,} images"
+            for kind, groups in self.groups.items()
+            if len(groups) != len(keys)
+        ]
         wrong_labels = [f"{keys[i]} ({label})" for i, label in enumerate(self.labels) if not 0 <= label < classes]
         if wrong_labels:
             problems.append(
@@ -180,6 +192,7 @@ class ClassificationData(Data):
         return self.replaced(
             images=[self.images[i] for i in image_indices.tolist()],
             labels=self.labels[image_indices],
+            groups={kind: groups[image_indices] for kind, groups in self.groups.items()},
             fingerprint="",
             empty_classes_allowed=True,
         )

@@ -108,6 +108,9 @@ class MultilabelData(Data):
             .replaced(labels=clipped, class_names=class_names, templates=as_templates(self.templates, class_names))
         )
 
+    def without_prompts(self) -> Self:
+        return self.replaced(templates=[], fingerprint="")
+
     def counts(self) -> dict[str, int]:
         counts = {"images": len(self.images), "classes": len(self.class_names)}
         counts["labels"] = int((self.labels == PRESENT).sum())

@@ -9,7 +9,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError, naming
 from cosmos_core.printable import plural
-from cosmos_eval.datasets.consistency import find_broken_texts, format_names
+from cosmos_eval.datasets.consistency import find_broken_texts, find_repeated_images, format_names
 from cosmos_eval.datasets.data.base import Data, new_indices, spread_indices
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
@@ -220,16 +220,7 @@ class RetrievalData(Data):
 
     def content_observations(self) -> list[str]:
         """Return a remark on images that are in the data twice: the captions of each are wrong for the other."""
-        first_images: dict[str, str] = {}
-        repeated = [
-            image.key for image in self.images if first_images.setdefault(image.digest(), image.key) != image.key
-        ]
-        if not repeated:
-            return []
-        verb = "equals" if len(repeated) == 1 else "equal"
-        return [
-            f"{len(repeated):,} of {len(self.images):,} images {verb} an earlier one and tie: {format_names(repeated)}"
-        ]
+        return find_repeated_images(self.images)
 
     def subset(self, n: int) -> Self:
         image_indices = spread_indices(len(self.images), n)

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from PIL import Image
+
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data
 from cosmos_eval.datasets.fingerprint import ContentHash
+from cosmos_eval.datasets.image_facts import ImageFacts
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import DataKind
 from cosmos_eval.datasets.masks import Mask
+from cosmos_eval.datasets.split_options import options_of_split
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,14 +61,20 @@ class SplitData(Data):
     def content_observations(self) -> list[str]:
         """Return the splits' remarks, and one for evaluated images that another split contains: they leak answers."""
         remarks = [line for data in self._splits().values() for line in data.content_observations()]
-        test_digests = {image.digest() for image in self.test.images}
-        for name, data in self.other_splits.items():
-            shared = [image.key for image in data.images if image.digest() in test_digests]
-            if shared:
-                count = "1 image" if len(shared) == 1 else f"{len(shared):,} images"
-                verb = "is" if len(shared) == 1 else "are"
-                remarks.append(f"{count} of the split {name} {verb} evaluated, too: {format_names(shared)}")
+        for name in self.other_splits:
+            leaked = [image.key for image, leaks in zip(self.test.images, self.leaks(name), strict=True) if leaks]
+            if leaked:
+                verb = "is" if len(leaked) == 1 else "are"
+                remarks.append(
+                    f"{len(leaked):,} of {len(self.test.images):,} evaluated images {verb} in the split {name}, too: "
+                    f"{format_names(leaked)}"
+                )
         return remarks
+
+    def leaks(self, split: str) -> list[bool]:
+        """Return for each evaluated image whether an image of another split has equal content."""
+        digests = {image.digest() for image in self.other_splits[split].images}
+        return [image.digest() in digests for image in self.test.images]
 
     def subset(self, n: int) -> Self:
         """Return the data of `n` images of each split."""
@@ -83,11 +93,47 @@ class SplitData(Data):
         other_splits = {name: data.normalised() for name, data in self.other_splits.items()}
         return self.replaced(test=self.test.normalised(), other_splits=other_splits, fingerprint="")
 
+    def without_prompts(self) -> Self:
+        other_splits = {name: data.without_prompts() for name, data in self.other_splits.items()}
+        return self.replaced(test=self.test.without_prompts(), other_splits=other_splits)
+
     def default_prompts(self) -> dict[str, Any]:
         return self.test.default_prompts()
 
     def _splits(self) -> dict[str, Data]:
         return {"test": self.test, **self.other_splits}
+
+
+@dataclass(frozen=True)
+class SplitImage(ImageSource):
+    """An image of a further split, whose key begins with the name of the split: splits number their images alike."""
+
+    image: ImageSource
+    split: str
+
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        return f"{self.split}/{self.image.key}"
+
+    @property
+    def parent_key(self) -> str:
+        return f"{self.split}/{self.image.parent_key}"
+
+    @property
+    def facts(self) -> ImageFacts:
+        return self.image.facts
+
+    def content(self) -> bytes:
+        return self.image.content()
+
+    def digest(self) -> str:
+        return self.image.digest()
+
+    def undigested(self) -> Self:
+        return replace(self, image=self.image.undigested())
+
+    def load(self) -> Image.Image:
+        return self.image.load()
 
 
 def read_splits(read: Any, benchmark: Any) -> Data:
@@ -107,10 +153,11 @@ def read_splits(read: Any, benchmark: Any) -> Data:
         return data
     test = read(replace(benchmark, dataset=options))
     other_splits = {}
-    for name, split_options in splits.items():
-        # The counts in `dataset.expected` are those of the evaluated split; a further split may have its own.
-        inherited = {key: value for key, value in options.items() if key != "expected"}
-        split_name = f"{benchmark.name} ({name})"
-        other_splits[name] = read(replace(benchmark, name=split_name, dataset={**inherited, **split_options}))
+    for name in splits:
+        split_name, split_options = f"{benchmark.name} ({name})", options_of_split(benchmark.dataset, name)
+        data = read(replace(benchmark, name=split_name, dataset=split_options))
+        other_splits[name] = data.replaced(images=[SplitImage(image, name) for image in data.images])
     remarks = [*test.remarks, *(f"{name}: {line}" for name, data in other_splits.items() for line in data.remarks)]
-    return SplitData(test, other_splits, remarks=remarks)
+    data = SplitData(test, other_splits, remarks=remarks)
+    # A task without prompts must not depend on those that a dataset brings, such as a file that need not be there.
+    return data if benchmark.prompts else data.without_prompts()

@@ -8,7 +8,8 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import ImageHeader, open_image, orientation_of, upright_size
 from cosmos_eval.datasets.decoders import decode_at_full_size, is_exif_applied
-from cosmos_eval.datasets.image_sources import FileImage, ImageSource, decode
+from cosmos_eval.datasets.image_facts import read_facts
+from cosmos_eval.datasets.image_sources import FileImage, ImageSource, content_digest, decode
 
 Box = tuple[int, int, int, int]
 """x and y of the upper left corner, width and height, in pixels."""
@@ -37,8 +38,14 @@ class CroppedImage(ImageSource):
     def parent_key(self) -> str:
         return self.key.rpartition("[")[0] or self.key
 
+    def parent_digest(self) -> str:
+        self.digest()  # reads the file, once
+        return str(self.__dict__["_parent_digest"])
+
     def content(self) -> bytes:
         content = self._file_content()
+        if "_parent_digest" not in self.__dict__:
+            self.__dict__["_parent_digest"] = content_digest(content, read_facts(content).rule)
         try:
             with open_image(content) as image:
                 header = ImageHeader(image.size, image.mode, orientation_of(image) if is_exif_applied() else 1)

@@ -28,6 +28,9 @@ TEMPLATES = ("{c}", "large {c}", "a large {c}", "the {c} is large")
 PALETTE = ((134, 134, 134), *(OBJECT_RGB[colour] for colour in COLOURS))
 """Colours of the segmentation classes in overlays: background, then the colours of objects."""
 
+COMPLETE, LONG = "complete", "long"
+"""Values of the option `captions`."""
+
 SCENES, PER_CLASS, SIZE = 1000, 20, 64
 """Defaults of the options `scenes`, `per_class` and `size`."""
 
@@ -36,10 +39,12 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
     """Render the data of a toybox benchmark; nothing is read from `data_root`.
 
     Options: `split`, `seed`, `size` (side in pixels, default 64); retrieval, perception and segmentation: `scenes`
-    (number of scenes, default 1,000); classification: `per_class` (images of each class, default 20).
+    (number of scenes, default 1,000); classification: `per_class` (images of each class, default 20); retrieval:
+    `captions` (complete or long).
 
-    Retrieval has the `distinct_scenes`, each with its two complete descriptions; perception has the same scenes and an
-    item for each negative, with its kind as the subset; segmentation has the same scenes, with masks of colours.
+    Retrieval has the `distinct_scenes`, each with its two complete descriptions, or with one long caption; perception
+    has the same scenes and an item for each negative, with its kind as the subset; segmentation has the same scenes,
+    with masks of colours.
     Classification has all images of the first class, then of the second, and so on; the definition's `prompts` may give
     48 other class names and other templates.
 
@@ -57,8 +62,11 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
     if split not in SPLITS:
         raise RequestError(f"{benchmark.name}: toybox has the splits {', '.join(SPLITS)}, not {split!r}")
     seed, size = _read_number(benchmark, "seed", 0, minimum=0), _read_number(benchmark, "size", SIZE, minimum=8)
+    caption_kind = checker.options.get("captions", COMPLETE)
+    if caption_kind not in (COMPLETE, LONG) or ("captions" in checker.options and benchmark.data_kind != "retrieval"):
+        raise RequestError(f"{benchmark.name}: dataset.captions is for retrieval, and is {COMPLETE} or {LONG}")
     from_scenes: dict[str, Callable[[Sequence[Scene], int], Data]] = {
-        "retrieval": retrieval_data,
+        "retrieval": long_retrieval_data if caption_kind == LONG else retrieval_data,
         "perception": perception_data,
         "segmentation": segmentation_data,
     }
@@ -106,6 +114,12 @@ def retrieval_data(scenes: Sequence[Scene], size: int = SIZE) -> RetrievalData:
     """Return each scene's image with its two complete descriptions."""
     texts = [text for scene in scenes for text in captions(scene).full]
     return RetrievalData(_images(scenes, size), texts, np.repeat(np.arange(len(scenes)), 2))
+
+
+def long_retrieval_data(scenes: Sequence[Scene], size: int = SIZE) -> RetrievalData:
+    """Return each scene's image with one caption: the sentences of its three long descriptions."""
+    texts = [". ".join(sentence for long in captions(scene).long for sentence in long) + "." for scene in scenes]
+    return RetrievalData(_images(scenes, size), texts, np.arange(len(scenes)))
 
 
 def perception_data(scenes: Sequence[Scene], size: int = SIZE) -> PerceptionData:

@@ -7,6 +7,7 @@ import numpy as np
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data.multilabel import build_labels
 from cosmos_eval.metrics.paired_average_precision import PairedLabelScores
+from cosmos_eval.metrics.paired_samples import name_units
 from cosmos_eval.tasks.multilabel import OF_CLASS
 
 if TYPE_CHECKING:
@@ -46,7 +47,12 @@ def paired(
         )
     if metric.endswith(OF_CLASS):
         ranked_classes = ranked_classes[[names.index(metric.removesuffix(OF_CLASS))]]
-    return PairedLabelScores(baseline[:, ranked_classes], candidate[:, ranked_classes], labels[:, ranked_classes])
+    return PairedLabelScores(
+        baseline[:, ranked_classes],
+        candidate[:, ranked_classes],
+        labels[:, ranked_classes],
+        name_units(frames[0], "image"),
+    )
 
 
 def _stack_scores(samples: "pd.DataFrame") -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.metrics.paired_drop import mean_per_class_weights
-from cosmos_eval.metrics.paired_samples import Hits, number_labels, require_column
+from cosmos_eval.metrics.paired_samples import Hits, name_units, number_labels, require_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,22 +39,25 @@ def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.Data
     if set_column in baseline:  # the metric of a kind of sets: pair_accuracy, set_accuracy
         return _paired_sets(baseline, candidate, set_column, kind)
     require_column(column, baseline, candidate)
-    weights = None
+    weights = parts = None
     if is_macro:
         labels = baseline[f"group {part}" if part else "subset"].to_numpy()
         # Subsets with fewer than `metrics.least` items have no metric of their own and are not part of the mean.
         is_selected = np.array([bool(label) and f"{label}/{rule}" in results[0].metrics for label in labels])
-        weights = mean_per_class_weights(number_labels(labels[is_selected]))
+        parts = number_labels(labels[is_selected])
+        weights = mean_per_class_weights(parts)
     elif part:
         is_selected = _is_in_part(baseline, part)
     else:
         is_selected = np.ones(len(baseline), dtype=bool)
-    unit = next(baseline[name] for name in UNIT_COLUMNS if name in baseline).to_numpy()
+    unit_column = next(name for name in UNIT_COLUMNS if name in baseline)
     return Hits(
         baseline[column].to_numpy()[is_selected],
         candidate[column].to_numpy()[is_selected],
-        number_labels(unit[is_selected]),
+        number_labels(baseline[unit_column].to_numpy()[is_selected]),
         weights,
+        name_units(baseline, unit_column)[is_selected],
+        parts,
     )
 
 

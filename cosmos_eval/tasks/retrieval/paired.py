@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cosmos_eval.metrics.paired_samples import Hits, number_labels, require_column
+from cosmos_eval.metrics.paired_samples import Hits, name_units, number_labels, require_column
 from cosmos_eval.tasks.retrieval import DIRECTIONS
 
 if TYPE_CHECKING:
@@ -32,4 +32,5 @@ def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.Data
         baseline[column].to_numpy()[is_in_direction],
         candidate[column].to_numpy()[is_in_direction],
         number_labels(baseline["image"].to_numpy()[is_in_direction]),
+        unit_names=name_units(baseline, "image")[is_in_direction],
     )

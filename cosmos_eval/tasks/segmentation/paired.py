@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_eval.metrics.iou import PixelCounts
-from cosmos_eval.metrics.paired_samples import Hits, PairedPixelCounts, number_labels
+from cosmos_eval.metrics.paired_samples import Hits, PairedPixelCounts, name_units, number_labels
 from cosmos_eval.tasks.segmentation import AREAS, labelled_samples
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _paired_accuracy(metric: str, frames: "tuple[pd.DataFrame, pd.DataFrame]") -
     of these shares: its denominator does not depend on the model."""
     baseline, candidate = (labelled_samples(samples) for samples in frames)
     labelled_pixels = baseline["label"].to_numpy(np.float64)
-    weights = labelled_pixels
+    weights, class_number = labelled_pixels, None
     if metric == "mean_accuracy":  # each class has the same weight, its pixels together
         class_number = number_labels(baseline["class"].to_numpy())
         weights = labelled_pixels / np.bincount(class_number, weights=labelled_pixels)[class_number]
@@ -43,12 +43,16 @@ def _paired_accuracy(metric: str, frames: "tuple[pd.DataFrame, pd.DataFrame]") -
         candidate["intersection"].to_numpy() / labelled_pixels,
         number_labels(baseline["image"].to_numpy()),
         weights,
+        name_units(baseline, "image"),
+        class_number,
     )
 
 
 def _paired_iou(metric: str, frames: "tuple[pd.DataFrame, pd.DataFrame]") -> PairedPixelCounts:
     """The areas of each class in each image, with images numbered alike in both models."""
     image_numbers = number_labels(np.concatenate([samples["image"].to_numpy() for samples in frames]))
+    image_names = np.empty(1 + int(image_numbers.max()), dtype=object)
+    image_names[image_numbers] = np.concatenate([name_units(samples, "image") for samples in frames])
     class_count = 1 + int(max(samples["class"].max() for samples in frames))
     baseline_numbers, candidate_numbers = np.split(image_numbers, [len(frames[0])])
     baseline, candidate = (
@@ -67,4 +71,4 @@ def _paired_iou(metric: str, frames: "tuple[pd.DataFrame, pd.DataFrame]") -> Pai
         classes = tuple(
             sorted({int(c) for samples in frames for c in samples.loc[samples["name"] == name, "class"].unique()})
         )
-    return PairedPixelCounts(baseline, candidate, 1 + int(image_numbers.max()), classes)
+    return PairedPixelCounts(baseline, candidate, len(image_names), classes, image_names)

@@ -190,6 +190,8 @@ def landing_places(artifact: Artifact) -> list[str]:
 def test_shards_are_fetched_without_their_training_part_and_mirrors_land_in_the_same_place():
     table = load_table()
     sets = [name for name in list_benchmarks() if load_benchmark(name).dataset["reader"] == "wds"]
+    probes = [name for name in sets if load_benchmark(name).task == "probe"]
+    sets = [name for name in sets if name not in probes]
     assert sets
     for name in sets:
         (artifact,) = table.recipes[name].artifacts
@@ -201,6 +203,18 @@ def test_shards_are_fetched_without_their_training_part_and_mirrors_land_in_the_
         class_files = [file for key, file in CLASS_FILES.items() if reads_from_dataset(benchmark, key)]
         for source in hub:
             assert source.files == ("test/*", *class_files), name
+    assert probes
+    for name in probes:
+        test, train = table.recipes[name].artifacts
+        (source,) = train.sources
+        assert (test,) == table.recipes[name.removesuffix("-probe")].artifacts
+        assert source.files == ("train/*",)
+        assert (source.address, source.revision, train.path) == (
+            test.sources[0].address,
+            test.sources[0].revision,
+            test.path,
+        )
+        assert train.provides == (f"{train.path}/train/nshards.txt",)
 
 
 CLASS_FILES = {"class_names": "classnames.txt", "templates": "zeroshot_classification_templates.txt"}

@@ -1,0 +1,1 @@
+"""Long and fine-grained captions, in the files of their authors."""

@@ -1,0 +1,60 @@
+"""benchmarks/probe.py: all sides search the same splits, and the last line is the record."""
+
+import argparse
+
+import pytest
+
+from benchmarks import probe
+from benchmarks.probe_cases import CLIP_BENCHMARK, ProbePlan, make_parts, measure
+from cosmos_core.world import World
+
+TINY = ProbePlan(train=60, val=60, test=2000, dimensions=16, classes=3, noise=1.0, signal=1)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CLIP_BENCHMARK, "epochs", 3)
+        return measure(World(), TINY)
+
+
+def test_all_sides_are_equally_accurate_on_what_is_easy(measured):
+    accuracy = measured["accuracy"]
+    assert set(accuracy) == {"peer", "ours", "scikit-learn"}
+    assert accuracy["ours"] > 0.9  # chance is a third
+    assert accuracy["ours"] == pytest.approx(accuracy["scikit-learn"], abs=0.01)
+    assert accuracy["peer"] > 0.7  # after three epochs of one batch
+
+
+def test_all_sides_make_the_same_trials(measured):
+    chosen = measured["chosen"]
+    assert chosen["peer"]["trials"] == 19  # it fits the best of each round again: 4 of these
+    assert chosen["ours"]["trials"] <= 15
+    assert chosen["scikit-learn"]["trials"] <= 15
+
+
+def test_the_last_line_has_the_ratio(measured):
+    record = probe.record(measured, TINY, load=0.0)
+    seconds = {side: values[0] for side, values in measured["seconds"].items()}
+    assert record["name"] == "probe"
+    assert record["ratios"]["probe"] == pytest.approx(seconds["peer"] / seconds["ours"], rel=1e-2)
+    assert record["figures"]["classes"] == 3
+    assert any("scikit-learn" in line for line in probe.table(measured, TINY))
+
+
+def test_a_lower_accuracy_is_told():
+    assert probe.sides_ahead({"ours": 0.5, "peer": 0.504, "scikit-learn": 0.6}, 10_000) == ["scikit-learn"]
+    assert probe.sides_ahead({"ours": 0.5, "peer": 0.51}, 10_000) == ["clip-benchmark"]
+
+
+def test_sizes_of_the_plans():
+    options = argparse.Namespace(
+        quick=False, moderate=False, device="cpu", without_sklearn=True, signal=None, noise=None
+    )
+    plan = probe.plan_of(options)
+    assert (plan.train, plan.dimensions, plan.classes, plan.with_sklearn) == (50_000, 512, 1_000, False)
+    options.signal, options.noise = 1, 3.0
+    assert (probe.plan_of(options).signal, probe.plan_of(options).noise) == (1, 3.0)
+    parts = make_parts(TINY)
+    assert parts["train"].features.shape == (60, 16)
+    assert set(parts["test"].labels.tolist()) == {0, 1, 2}

@@ -1,0 +1,103 @@
+"""Logistic regression against scikit-learn's, and the choice of its strength."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression as SklearnRegression
+
+from cosmos_eval.metrics.logistic_regression import LogisticRegression
+from cosmos_eval.metrics.strength_search import STRENGTHS, WORK_AT_ONCE, choose_strength
+from tests.oracles.probe import objective
+
+
+def clouds(n: int, dimensions: int = 12, classes: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unequally many samples of each class, around means that overlap."""
+    rng = np.random.default_rng(seed)
+    labels = np.minimum(rng.integers(0, classes + 2, n), classes - 1)
+    means = np.random.default_rng(99).normal(size=(classes, dimensions))
+    samples = means[labels] + 1.5 * rng.normal(size=(n, dimensions)) + 3
+    return torch.from_numpy(samples / np.linalg.norm(samples, axis=1, keepdims=True)).float(), torch.from_numpy(labels)
+
+
+@pytest.fixture(scope="module")
+def train():
+    return clouds(200)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("classes", [4, 2])
+def test_coefficients_and_intercepts_are_those_of_scikit_learn(classes, dtype):
+    x, y = clouds(150, classes=classes)
+    strengths = [100.0, 1.0, 0.01]
+    fits = LogisticRegression(x, y, classes, dtype).fit(strengths)
+    for i, strength in enumerate(strengths):
+        peer = SklearnRegression(C=1 / strength, tol=1e-10, max_iter=5000).fit(x.double().numpy(), y.numpy())
+        ours = fits.classifier(i)
+        coefficients, intercepts = ours.coefficients.double().numpy().T, ours.intercepts.double().numpy()
+        if classes == 2:  # scikit-learn keeps the difference of both classes
+            coefficients, intercepts = (np.diff(one, axis=0) for one in (coefficients, intercepts))
+        scale = np.abs(peer.coef_).max()
+        assert np.abs(coefficients - peer.coef_).max() < 1e-3 * max(1, scale)
+        assert np.abs(intercepts - peer.intercept_).max() < 1e-3 * max(1, np.abs(peer.intercept_).max(), scale)
+
+
+def test_no_point_nearby_has_a_lower_objective(train):
+    x, y = train
+    fitted = LogisticRegression(x, y, 4).fit([0.5], tolerance=1e-14).classifier()
+    w, b, rng = fitted.coefficients.numpy(), fitted.intercepts.numpy(), np.random.default_rng(0)
+    best = objective(w, b, x.double().numpy(), y.numpy(), 0.5)
+    for size in (1e-2, 1e-4):
+        for _ in range(5):
+            step_w, step_b = size * rng.normal(size=w.shape), size * rng.normal(size=b.shape)
+            assert objective(w + step_w, b + step_b, x.double().numpy(), y.numpy(), 0.5) > best
+
+
+def test_fits_together_alone_and_from_another_start_are_the_same(train):
+    regression = LogisticRegression(*train, 4)
+    together = regression.fit([10.0, 0.1])
+    for i, strength in enumerate((10.0, 0.1)):
+        alone = regression.fit([strength])
+        started = regression.fit([strength], start=together.classifier(1 - i))
+        for other in (alone, started):
+            assert torch.allclose(other.coefficients[0], together.coefficients[i], atol=2e-3)
+
+
+def test_equal_features_have_no_coefficients_and_the_shares_of_the_classes():
+    fitted = LogisticRegression(torch.ones(8, 3), torch.tensor([0, 0, 0, 0, 0, 0, 1, 2]), 3).fit([1e-6]).classifier()
+    assert torch.equal(fitted.coefficients, torch.zeros(3, 3, dtype=torch.float64))
+    shares = fitted.intercepts.softmax(0)
+    assert shares.tolist() == pytest.approx([6 / 8, 1 / 8, 1 / 8])
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (torch.tensor([[1.0], [float("nan")]]), [0, 1], "train image 1 are not finite"),
+        (torch.ones(2, 1), [0, 2], "sample 1 has label 2"),
+        (torch.ones(2, 1), [0, 0], "class 1 has no samples"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(features, labels, message):
+    with pytest.raises(ValueError, match=message):
+        LogisticRegression(features, torch.tensor(labels), 2)
+
+
+def test_strengths_are_those_of_the_clip_paper():
+    assert len(STRENGTHS) == 97
+    assert STRENGTHS[::16] == pytest.approx([1e-6, 1e-4, 1e-2, 1, 1e2, 1e4, 1e6])
+
+
+@pytest.mark.parametrize("work", [0, 2**40])
+def test_the_search_finds_the_best_of_all_strengths_around_a_single_peak(train, monkeypatch, work):
+    monkeypatch.setitem(WORK_AT_ONCE, "cpu", work)  # one fit after the other, or all together
+    regression, (val, val_labels) = LogisticRegression(*train, 4), clouds(2000, seed=1)
+    search = choose_strength(regression, val, val_labels)
+    assert {1e-6, 1e-4, 1e-2, 1, 1e2, 1e4, 1e6} <= {float(f"{strength:.6g}") for strength in search.accuracies}
+    assert len(search.accuracies) <= 15
+    i = STRENGTHS.index(search.strength)
+    assert {STRENGTHS[i - 1], STRENGTHS[i + 1]} <= set(search.accuracies)
+    best = max(search.accuracies.values())
+    assert search.strength == max(one for one, accuracy in search.accuracies.items() if accuracy == best)
+    fits = regression.fit([STRENGTHS[j] for j in range(0, 97, 4)])
+    scores = [(val.double() @ fits.coefficients[j] + fits.intercepts[j]).argmax(1) for j in range(25)]
+    assert best >= max(float((one == val_labels).double().mean()) for one in scores) - 0.005
