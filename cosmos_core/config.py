@@ -32,6 +32,7 @@ MAX_VALUES = {
 }
 """Largest values: far above any real training, and low enough for loops, memory and schedules."""
 PRECISIONS = ("auto", "fp32", "amp", "amp_bf16")
+AUGMENT = ("auto", "cpu", "device")
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,9 @@ class TrainConfig:
 
     views: MultiCrop = field(default_factory=MultiCrop)
     """Image views; set one of their values by `views.flip=0`."""
+    augment: str = "auto"
+    """Where views get their colour jitter, blur and the like: `cpu`, in the workers, or `device`, a whole batch at
+    once, with the same random numbers. auto: the device on CUDA, else the CPU; a resumed run keeps its own."""
     captions: int = 8
     """Captions of a sample: 2 global ones and the rest local."""
     caption_mode: str = "textcrop"
@@ -176,6 +180,7 @@ class TrainConfig:
             raise REGISTRY.unknown(self.objective)
         require_one_of("lr_schedule", self.lr_schedule, SCHEDULES)
         require_one_of("precision", self.precision, PRECISIONS)
+        require_one_of("augment", self.augment, AUGMENT)
         require_one_of("non_finite", self.non_finite, NON_FINITE)
         require_one_of("eval_networks", self.eval_networks, NETWORKS)
         for key in ("batch_size", "epochs", "captions", "log_every", "accumulate", "shuffle"):

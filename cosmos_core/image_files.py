@@ -9,7 +9,7 @@ import io
 import os
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -96,6 +96,37 @@ def decode_image(content: bytes, *, turned: bool = False) -> Image.Image:
     with open_image(content) as image:
         orientation = orientation_of(image) if turned else 1
         return turn(to_rgb(image), orientation)
+
+
+def decode_scaled(content: bytes, choose_scale: Callable[[tuple[int, int]], int]) -> Image.Image | np.ndarray:
+    """As `decode_image`; a JPEG is decoded at 1/2, 1/4 or 1/8 of its size (rounded up) where less detail is needed.
+
+    libjpeg computes smaller blocks then, which is not what a resize of the whole image gives, but close to it. At full
+    size the pixels are those of `decode_image`, but (H, W, 3) uint8 from torchvision, which copies them less often.
+
+    Args:
+        choose_scale: from (width, height) to 1, 2, 4 or 8; called for JPEG files only.
+    """
+    with open_image(content) as image:
+        if image.format == "JPEG" and image.mode in ("RGB", "L"):
+            scale = choose_scale(image.size)
+            if scale > 1:
+                image.draft(image.mode, (image.width // scale, image.height // scale))
+            elif (pixels := _decode_jpeg(content)) is not None:
+                return pixels
+        return to_rgb(image)
+
+
+def _decode_jpeg(content: bytes) -> np.ndarray | None:
+    """(H, W, 3) uint8 of a JPEG; None for a damaged file, for which Pillow has the better message."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    try:
+        pixels = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.RGB)
+    except RuntimeError:
+        return None
+    return pixels.permute(1, 2, 0).numpy()
 
 
 def open_image(content: bytes | Path) -> Image.Image:

@@ -4,6 +4,7 @@ import copy
 import random
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,6 +49,8 @@ def capture_run(run: Run, data_state: Mapping[str, Any], world: World) -> dict[s
     for key, default in ADDED_SETTINGS.items():
         if training[key] == default:
             del training[key]  # so that the file is as before this setting existed
+    if training["augment"] != "device":
+        del training["augment"]  # likewise; older runs changed their views on the CPU
     scaler = {} if run.scaler is None else {"scaler": run.scaler.state_dict()}
     return {
         "step": run.step,
@@ -76,6 +79,7 @@ def restore_run(run: Run, content: Mapping[str, Any], path: Path, world: World) 
             f"{path} is of a run of {content['steps']:,} steps, and this one has {run.steps:,}: schedules depend on "
             "the length; give the data it was started with, or another --out"
         )
+    run.config = replace(run.config, augment=content["training"].get("augment", "cpu"))
     require_matching_objective(run.config.objective, run.objective, content, path)
     for name, model in (("student", run.student), ("teacher", run.teacher)):
         load_weights(model, content[name], f"{path}: {name}")
@@ -185,6 +189,11 @@ def incompatible_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
         del old_values["data"], new_values["data"]
     for values in (old_values, new_values):
         values["init"] = portable_source(values["init"])
+    # `auto` takes what the run began with; one without this setting changed its views on the CPU
+    if new_values["augment"] == "auto":
+        new_values["augment"] = old_values["augment"]
+    elif old_values["augment"] == "auto":
+        old_values["augment"] = "cpu"
     differing = [
         key
         for key in dict.fromkeys([*new_values, *old_values])

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,8 +118,10 @@ class Stepper:
         self.first_views: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))
         """(B, D) detached features of this rank's first view and first caption of each sample in the last step."""
 
-    def __call__(self, batch: Batch) -> dict[str, float]:
+    def __call__(self, batch: Batch, while_computing: Callable[[], None] | None = None) -> dict[str, float]:
         """Do one iteration and return its metrics.
+
+        `while_computing` is called once the backward pass is launched, before the host waits for its numbers.
 
         Temperatures are logarithms, from before the step; `grad_norm` is the norm of the whole gradient before
         clipping.
@@ -147,6 +149,8 @@ class Stepper:
         self.scaler.unscale_(run.optimizer)
         trained = [*run.student.parameters(), *self.objective_parameters]
         norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        if while_computing is not None:
+            while_computing()
         metrics = {**self.step_metrics(losses, norm), "lr": lr, "momentum": momentum}
 
         if math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]):

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from cosmos_core.collapse import embedding_metrics
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
+from cosmos_core.data.prefetch import PrefetchedBatches
 from cosmos_core.data.sources import describe_lone_end_blocks
 from cosmos_core.errors import RequestError
 from cosmos_core.initial_weights import LoadInitial, describe_start, require_same_architecture, start_from
@@ -188,6 +189,10 @@ def train_steps(
         require_same_architecture(config.model, weights)
         run.init = start_from((run.student, run.teacher), weights)
         reporter.note(describe_start(run.init))
+    if run.config.augment == "auto":
+        run.config = replace(config, augment="device" if stepper.device.type == "cuda" else "cpu")
+    config = run.config
+    loader.change_on_device(config.augment == "device")
     agree_on_start(run, loader, position)
     plan = getattr(loader, "plan", None)
     if plan is not None and world.is_main and (line := describe_lone_end_blocks(plan.sources)):
@@ -202,17 +207,17 @@ def train_steps(
         for callback in callbacks:
             callback.on_start(run)
         stop_signal, stopped_waiting = 0, False
-        batches = speed.count_waiting(loader.batches(position))
+        batches = PrefetchedBatches(speed.count_waiting(loader.batches(position)), stepper.device, signals.waiting)
         try:
             while run.step < steps:
                 try:
-                    with signals.waiting():
-                        batch = next(batches)
+                    batch = next(batches)
                 except StoppedWaiting:
                     stop_signal, stopped_waiting = signals.received, True
                     break
                 with report_out_of_memory(f"in step {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"):
-                    run.metrics = stepper(batch)
+                    is_last = run.step + 1 == steps or stepper.device.type == "cpu"
+                    run.metrics = stepper(batch, None if is_last else batches.prepare)
                 run.step += 1
                 run.epoch = batch.epoch + batch.ends_epoch
                 run.record_skipped(batch.broken)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.transforms import functional as tvf
 
 from cosmos_core.errors import RequestError
@@ -22,12 +23,13 @@ from cosmos_core.image_files import to_rgb
 from cosmos_core.seeds import Generator, as_random
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_crop import TextCrop, candidate_sentences, sample_sentences, split_caption
+from cosmos_core.view_draws import CHANGES, DrawnView, changes_table, flip_coin, random_box
 
-__all__ = ["MultiCrop", "TextCrop", "candidate_sentences", "sample_sentences", "split_caption"]
+__all__ = ["MultiCrop", "TextCrop", "candidate_sentences", "flip_coin", "random_box"]
+__all__ += ["sample_sentences", "split_caption"]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-CROP_TRIES = 10
 MOST_CROPS = 1024
 LARGEST_CROP = 2**13
 """Pixels on a side."""
@@ -121,50 +123,87 @@ class MultiCrop:
     def __call__(self, image: Image.Image | np.ndarray, generator: Generator) -> list[Tensor]:
         return [normalize_pixels(view, self.mean, self.std) for view in self.pixels(image, generator)]
 
-    def pixels(self, image: Image.Image | np.ndarray, generator: Generator) -> list[np.ndarray]:
-        """The same views before normalisation, (size, size, 3) uint8: a loader normalises a whole batch at once."""
+    def draw(self, size: tuple[int, int], generator: Generator) -> list[DrawnView]:
+        """The random numbers of all views of an image of `size` (width, height); they do not depend on its pixels."""
         draw = as_random(generator)
-        rgb = as_rgb(image)
-        views = []
+        drawn = []
         for index in range(self.global_crops + self.local_crops):
             is_local = index >= self.global_crops
-            size = self.local_size if is_local else self.global_size
+            kind = 2 if is_local else min(index, 1)
             shares = (self.min_scale, self.crop_scale) if is_local else (self.crop_scale, self.max_scale)
-            view = crop(rgb, size, random_box(rgb.size, shares, self.ratio, draw))
-            views.append(np.asarray(self._change(view, 2 if is_local else min(index, 1), draw)))
-        return views
+            drawn.append(
+                DrawnView(  # Python evaluates the arguments in this order, which is that of the draws
+                    size=self.local_size if is_local else self.global_size,
+                    box=random_box(size, shares, self.ratio, draw),
+                    flip=flip_coin(self.flip, draw),
+                    jitter=self._draw_jitter(draw) if flip_coin(self.jitter, draw) else (),
+                    gray=flip_coin(self.gray, draw),
+                    blur=draw.uniform(*self.blur_radius) if flip_coin(self.blur[kind], draw) else None,
+                    solarise=flip_coin(self.solarise[kind], draw),
+                )
+            )
+        return drawn
 
-    def _change(self, view: Image.Image, kind: int, draw: random.Random) -> Image.Image:
-        if flip_coin(self.flip, draw):
-            view = ImageOps.mirror(view)
-        if flip_coin(self.jitter, draw):
-            view = self._jitter(view, draw)
-        if flip_coin(self.gray, draw):
-            view = view.convert("L").convert("RGB")
-        if flip_coin(self.blur[kind], draw):
-            view = view.filter(ImageFilter.GaussianBlur(draw.uniform(*self.blur_radius)))
-        if flip_coin(self.solarise[kind], draw):
-            view = ImageOps.solarize(view, threshold=128)
-        return view
-
-    def _jitter(self, view: Image.Image, draw: random.Random) -> Image.Image:
-        changes = [
-            (tvf.adjust_brightness, self.brightness),
-            (tvf.adjust_contrast, self.contrast),
-            (tvf.adjust_saturation, self.saturation),
+    def pixels(self, image: Image.Image | np.ndarray, generator: Generator) -> list[np.ndarray]:
+        """The same views before normalisation, (size, size, 3) uint8: a loader normalises a whole batch at once."""
+        rgb = as_rgb(image)
+        return [
+            np.asarray(change_view(crop(rgb, view.size, view.box), view)) for view in self.draw(rgb.size, generator)
         ]
-        steps = [(change, draw.uniform(max(0.0, 1 - most), 1 + most)) for change, most in changes if most]
+
+    def crops(
+        self, image: Image.Image | np.ndarray, drawn: Sequence[DrawnView], scale: int = 1
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The crops of drawn views alone, mirrored, (size, size, 3) uint8, and the table of the changes that are left.
+
+        The resize is torch's, which differs from Pillow's by at most one level (in about 0.3 % of the values) and takes
+        a sixth of the time.
+
+        Args:
+            scale: the image is smaller than the one that was drawn for, by this divisor.
+        """
+        array = image if isinstance(image, np.ndarray) and image.flags.writeable else np.array(as_rgb(image))
+        pixels = torch.from_numpy(array).permute(2, 0, 1)[None]
+        return [resized_crop(pixels, view, scale) for view in drawn], changes_table(drawn)
+
+    def largest_scale(self, drawn: Sequence[DrawnView]) -> int:
+        """The largest of 8, 4, 2 and 1 by which an image can be divided and still has a pixel for each of every
+        view."""
+        least = min(
+            min(right - left, bottom - top) / view.size for view in drawn for left, top, right, bottom in [view.box]
+        )
+        return next((scale for scale in (8, 4, 2) if least >= scale), 1)
+
+    def _draw_jitter(self, draw: random.Random) -> tuple[tuple[str, float], ...]:
+        most = {"brightness": self.brightness, "contrast": self.contrast, "saturation": self.saturation}
+        steps = [(name, draw.uniform(max(0.0, 1 - most[name]), 1 + most[name])) for name in CHANGES[:3] if most[name]]
         if self.hue:
-            steps.append((tvf.adjust_hue, draw.uniform(-self.hue, self.hue)))
+            steps.append(("hue", draw.uniform(-self.hue, self.hue)))
         draw.shuffle(steps)  # as torchvision's ColorJitter: the changes do not commute
-        for change, factor in steps:
-            view = change(view, factor)
-        return view
+        return tuple(steps)
 
 
-def flip_coin(probability: float, draw: random.Random) -> bool:
-    """True with `probability`; probabilities of 0 and 1 draw no random number."""
-    return probability >= 1 or (probability > 0 and draw.random() < probability)
+JITTER = {
+    "brightness": tvf.adjust_brightness,
+    "contrast": tvf.adjust_contrast,
+    "saturation": tvf.adjust_saturation,
+    "hue": tvf.adjust_hue,
+}
+
+
+def change_view(view: Image.Image, drawn: DrawnView) -> Image.Image:
+    """An RGB crop with the drawn changes applied."""
+    if drawn.flip:
+        view = ImageOps.mirror(view)
+    for name, strength in drawn.jitter:
+        view = JITTER[name](view, strength)
+    if drawn.gray:
+        view = view.convert("L").convert("RGB")
+    if drawn.blur is not None:
+        view = view.filter(ImageFilter.GaussianBlur(drawn.blur))
+    if drawn.solarise:
+        view = ImageOps.solarize(view, threshold=128)
+    return view
 
 
 def as_rgb(image: Image.Image | np.ndarray) -> Image.Image:
@@ -176,30 +215,19 @@ def as_rgb(image: Image.Image | np.ndarray) -> Image.Image:
     return image if image.mode == "RGB" else to_rgb(image)
 
 
-def random_box(
-    size: tuple[int, int], shares: tuple[float, float], ratio: tuple[float, float], draw: random.Random
-) -> tuple[int, int, int, int]:
-    """A box (left, top, right, bottom) with area uniform in `shares` of the image and log-uniform aspect ratio.
-
-    After ten boxes that do not fit it is the largest centred box whose aspect ratio is within `ratio`, as
-    torchvision's RandomResizedCrop does.
-    """
-    width, height = size
-    for _ in range(CROP_TRIES):
-        area = width * height * draw.uniform(*shares)
-        aspect = math.exp(draw.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = draw.randint(0, width - w), draw.randint(0, height - h)
-            return left, top, left + w, top + h
-    aspect = min(max(width / height, ratio[0]), ratio[1])
-    w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
-    left, top = (width - w) // 2, (height - h) // 2
-    return left, top, left + w, top + h
-
-
 def crop(image: Image.Image, size: int, box: tuple[int, int, int, int]) -> Image.Image:
     return image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
+
+
+def resized_crop(pixels: Tensor, view: DrawnView, scale: int = 1) -> np.ndarray:
+    """The crop of one view, mirrored or not, from pixels (1, 3, H, W) uint8 of an image divided by `scale`."""
+    height, width = pixels.shape[2:]
+    left, right = (min(round(x / scale), width) for x in view.box[::2])
+    top, bottom = (min(round(y / scale), height) for y in view.box[1::2])
+    # in this layout torch's kernel needs no copies of its own, and its result is in the layout of the views
+    cut = pixels[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
+    resized = F.interpolate(cut, (view.size, view.size), mode="bicubic", antialias=True)
+    return (resized.flip(3) if view.flip else resized)[0].permute(1, 2, 0).numpy()
 
 
 def normalize_pixels(pixels: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -211,6 +239,11 @@ def normalize_pixels(pixels: np.ndarray | Tensor, mean: Sequence[float], std: Se
         channels = torch.from_numpy(np.moveaxis(pixels, -1, -3).astype(np.float32, order="C"))
     else:
         channels = pixels.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
+    return normalize_channels(channels, mean, std)
+
+
+def normalize_channels(channels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """The same of float32 (..., 3, H, W) with values 0 to 255, in place."""
     scale, shift = _scale_and_shift(tuple(mean), tuple(std), channels.device)
     return channels.mul_(scale).sub_(shift)
 

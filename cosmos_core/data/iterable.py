@@ -49,6 +49,9 @@ class IterableLoader(Loader):
             yield replace(pending, ends_epoch=True)
             epoch += 1
 
+    def change_on_device(self, on_device: bool) -> None:
+        self.make = replace(self.make, on_device=on_device)
+
     def describe(self) -> dict[str, Any]:
         return {
             "sources": [{"source": type(self.stream).__name__, "kind": "iterable", "samples": None, "weight": 1.0}],

@@ -160,6 +160,8 @@ class Slice:
     broken: dict[str, str]
     lanes: dict[str, dict[str, Any]]
     """State of each lane after the batch, by its number as text."""
+    changes: Tensor
+    """(b, V, 11) changes that the device makes of each view, or (b, 0, 11); see `cosmos_core.view_draws`."""
 
 
 def slices(plan: LanePlan, lanes: list[int], rounds: int, start: dict[str, Any]) -> Iterator[Slice]:
@@ -186,7 +188,8 @@ def stack_samples(
     broken: dict[str, str],
     lanes: dict[str, dict[str, Any]],
 ) -> Slice:
-    keys, views, captions = zip(*sample_views, strict=True)
+    keys, views, captions, changes = zip(*sample_views, strict=True)
     ids = tokenizer([caption for drawn in captions for caption in drawn])
     images = [torch.from_numpy(np.stack(view)) for view in zip(*views, strict=True)]
-    return Slice(images, ids.reshape(len(keys), len(captions[0]), -1), list(keys), seen, broken, lanes)
+    texts = ids.reshape(len(keys), len(captions[0]), -1)
+    return Slice(images, texts, list(keys), seen, broken, lanes, torch.from_numpy(np.stack(changes)))

@@ -1,6 +1,7 @@
 """Batches for the training loop: endless, resumable from any batch, and equal for any number of workers."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.data.lanes import LanePlan, Slice, slices
 from cosmos_core.data.samples import Batch
 from cosmos_core.data.workers import WorkerPool
+from cosmos_core.device_views import change_views
 from cosmos_core.devices import choose_device
 from cosmos_core.errors import RequestError
-from cosmos_core.views import MultiCrop, normalize_pixels
+from cosmos_core.views import MultiCrop, normalize_channels, normalize_pixels
 from cosmos_core.world import World
 
 MIN_SEEN = 200
@@ -40,6 +42,10 @@ class Loader:
 
     def describe(self) -> dict[str, Any]:
         """Sources, order and sharing of the data among ranks and workers, for a dry run."""
+        raise NotImplementedError
+
+    def change_on_device(self, on_device: bool) -> None:
+        """Choose, before the first batch, where views are changed (`augment`); at first it is the CPU."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -89,6 +95,9 @@ class LaneLoader(Loader):
             "workers_per_rank": self.workers,
             "samples_per_rank": self.rounds * len(self.lanes),
         }
+
+    def change_on_device(self, on_device: bool) -> None:
+        self.plan = replace(self.plan, views=replace(self.plan.views, on_device=on_device))
 
     def close(self) -> None:
         for pool in self.worker_pools:
@@ -140,10 +149,9 @@ def assemble(
 ) -> Batch:
     """One batch from the slices of all workers, in the order of the lanes: of W workers, number w has samples w, w + W,
     ..."""
-    images = [interleave(list(view)) for view in zip(*(part.images for part in parts), strict=True)]
     keys = [key for turn in zip(*(part.keys for part in parts), strict=True) for key in turn]
     return Batch(
-        images=[normalize_pixels(to_device(device, view), views.mean, views.std) for view in images],
+        images=finish_views(parts, views, device),
         texts=pin(device, interleave([part.texts for part in parts])),
         keys=keys,
         epoch=epoch,
@@ -155,9 +163,47 @@ def assemble(
     )
 
 
-def to_device(device: torch.device, pixels: Tensor) -> Tensor:
-    """Pixels on the run's device; the host does not wait for the copy to a GPU, which is from page-locked memory."""
-    return pin(device, pixels).to(device, non_blocking=True)
+def finish_views(parts: list[Slice], views: MultiCrop, device: torch.device) -> list[Tensor]:
+    """The views of a batch on the device, (B, 3, H, W) float32 each: changed, where workers only cropped, and
+    normalised.
+
+    All views of one size travel in one copy of uint8 pixels from page-locked memory, for which the host does not wait.
+    """
+    changes = interleave([part.changes for part in parts]).transpose(0, 1)  # (V, B, 11)
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for index, view in enumerate(parts[0].images):
+        by_size.setdefault(tuple(view.shape[1:]), []).append(index)
+    finished: dict[int, Tensor] = {}
+    for shape, indices in by_size.items():
+        # on a CPU each view is a tensor already, and joining them would be one more copy
+        groups = [[index] for index in indices] if device.type == "cpu" else [indices]
+        for group in groups:
+            pixels = to_device(device, gather_views(parts, group, shape, device))
+            if len(changes):
+                rows = changes[group].flatten(0, 1).numpy()
+                whole = change_views(pixels, rows, lambda values: to_device(device, pin(device, torch.tensor(values))))
+                normalised = normalize_channels(whole, views.mean, views.std)
+            else:
+                normalised = normalize_pixels(pixels, views.mean, views.std)
+            finished.update(zip(group, normalised.chunk(len(group)), strict=True))
+    return [finished[index] for index in range(len(finished))]
+
+
+def gather_views(parts: list[Slice], indices: list[int], shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """(V * B, H, W, 3) uint8: some views of one size, view by view, in page-locked memory if they go to a GPU."""
+    if len(indices) == 1 and device.type == "cpu":
+        return interleave([part.images[indices[0]] for part in parts])
+    batch = sum(len(part.keys) for part in parts)
+    pixels = torch.empty((len(indices), batch, *shape), dtype=torch.uint8, pin_memory=device.type != "cpu")
+    for view, index in zip(pixels, indices, strict=True):
+        for number, part in enumerate(parts):
+            view[number :: len(parts)] = part.images[index]
+    return pixels.flatten(0, 1)
+
+
+def to_device(device: torch.device, values: Tensor) -> Tensor:
+    """Values from page-locked memory (see `pin`) on the run's device; the host does not wait for the copy to a GPU."""
+    return values.to(device, non_blocking=True)
 
 
 def pin(device: torch.device, values: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """One training sample: from the image and record of a source to the views that the networks get."""
 
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,19 +13,22 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_core.image_files import Impostor, NotAnImage, decode_image
+from cosmos_core.image_files import Impostor, NotAnImage, decode_image, decode_scaled
 from cosmos_core.printable import one_line, printable
 from cosmos_core.seeds import sample_generator
 from cosmos_core.text_crop import Record, TextCrop, has_words
 from cosmos_core.text_files import open_regular
-from cosmos_core.views import MultiCrop
+from cosmos_core.view_draws import COLUMNS, DrawnView
+from cosmos_core.views import MultiCrop, as_rgb
 
 Sample = tuple[str, Any, Record]
 """(key, image, record): a name that is unique in the data; a PIL image, an (H, W, 3) uint8 array, encoded bytes, the
 path of a file, or None if it is missing; and a record that TextCrop understands."""
 Tokenizer = Callable[[list[str]], Tensor]
-MadeViews = tuple[str, list[np.ndarray], list[str]]
-"""Key, views (H, W, 3) uint8 and captions of one sample."""
+MadeViews = tuple[str, list[np.ndarray], list[str], np.ndarray]
+"""Key, views (H, W, 3) uint8 and captions of one sample, and the table of changes (V, 11) that are still to be made of
+its views (`cosmos_core.view_draws.changes_table`); (0, 11) if the views are ready."""
+READY = np.empty((0, COLUMNS), np.float32)
 
 
 class BrokenSample(RequestError):
@@ -90,6 +94,9 @@ class SampleViews:
     seed: int = 0
     kept_captions: int | None = None
     """Use only this many of the drawn captions (an objective with one caption takes the first global one)."""
+    on_device: bool = False
+    """Only crop and resize: jitter, blur and the like are done on the device, for the whole batch
+    (`cosmos_core.device_views`)."""
 
     def __call__(self, key: str, image: Any, record: Record, epoch: int | str) -> MadeViews:
         """Key, views and captions. The image is decoded once for all of its crops.
@@ -108,16 +115,41 @@ class SampleViews:
         except RequestError as error:
             raise BrokenSample("words", str(error)) from error
         try:
-            views = self.images.pixels(load_image(image, key), sample_generator(self.seed, epoch, key, "views"))
+            views, changes = self._views(image, key, sample_generator(self.seed, epoch, key, "views"))
         except BrokenSample:
             raise
         except (RequestError, ValueError, OSError) as error:
             raise BrokenSample("image", f"no views can be made of the image of {key}: {one_line(error)}") from error
-        return key, views, captions[: self.kept_captions]
+        return key, views, captions[: self.kept_captions], changes
+
+    def _views(self, image: Any, key: str, draw: random.Random) -> tuple[list[np.ndarray], np.ndarray]:
+        if not self.on_device:
+            return self.images.pixels(load_image(image, key), draw), READY
+        # the size is known before a file is decoded, and so are the boxes, so that no more is decoded than they need
+        drawn: list[DrawnView] = []
+        scale = 1
+
+        def draw_views(size: tuple[int, int]) -> int:
+            nonlocal drawn, scale
+            drawn = self.images.draw(size, draw)
+            scale = self.images.largest_scale(drawn)
+            return scale
+
+        loaded = load_image(image, key, draw_views)
+        if not drawn:  # not a JPEG file
+            loaded = as_rgb(loaded)
+            drawn = self.images.draw(loaded.size, draw)
+        return self.images.crops(loaded, drawn, scale)
 
 
-def load_image(image: Any, key: str) -> Image.Image | np.ndarray:
+def load_image(
+    image: Any, key: str, choose_scale: Callable[[tuple[int, int]], int] | None = None
+) -> Image.Image | np.ndarray:
     """The image of a sample: one in memory as it is (loaded if PIL has only opened it), bytes or a file decoded to RGB.
+
+    Args:
+        choose_scale: called for a JPEG file with its width and height; it is decoded at 1 / the returned number (1, 2,
+            4 or 8) of its size, which is faster.
 
     Raises:
         BrokenSample: bytes or a file that do not decode completely; names the sample.
@@ -132,7 +164,7 @@ def load_image(image: Any, key: str) -> Image.Image | np.ndarray:
                 image = file.read()
         if not isinstance(image, bytes):
             return image
-        return decode_image(image)
+        return decode_image(image) if choose_scale is None else decode_scaled(image, choose_scale)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything for damaged bytes: struct.error, IndexError, ...

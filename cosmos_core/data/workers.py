@@ -39,18 +39,21 @@ class PackedSlice:
     pixels: Tensor
     shapes: list[tuple[int, ...]]
     texts: np.ndarray
+    changes: np.ndarray
     without_tensors: Slice
 
     @classmethod
     def pack(cls, made_slice: Slice) -> "PackedSlice":
         pixels = torch.cat([view.flatten() for view in made_slice.images])
         shapes = [tuple(view.shape) for view in made_slice.images]
-        return cls(pixels, shapes, made_slice.texts.numpy(), replace(made_slice, images=[], texts=torch.empty(0)))
+        rest = replace(made_slice, images=[], texts=torch.empty(0), changes=torch.empty(0))
+        return cls(pixels, shapes, made_slice.texts.numpy(), made_slice.changes.numpy(), rest)
 
     def unpack(self) -> Slice:
         views = self.pixels.split([math.prod(shape) for shape in self.shapes])
         images = [view.view(shape) for view, shape in zip(views, self.shapes, strict=True)]
-        return replace(self.without_tensors, images=images, texts=torch.from_numpy(self.texts))
+        texts, changes = torch.from_numpy(self.texts), torch.from_numpy(self.changes)
+        return replace(self.without_tensors, images=images, texts=texts, changes=changes)
 
 
 class WorkerSlices(IterableDataset[Any]):

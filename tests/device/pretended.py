@@ -337,6 +337,14 @@ class _DeviceArguments(TorchFunctionMode):
             return pinned
         if func is torch.Tensor.is_pinned:
             return getattr(args[0], "is_pretended_pinned", False)
+        if func is torch.empty and kwargs.pop("pin_memory", False):
+            pinned = func(*args, **kwargs)
+            pinned.is_pretended_pinned = True
+            return pinned
+        if func is torch.Tensor.flatten and getattr(args[0], "is_pretended_pinned", False):
+            flat = func(*args, **kwargs)
+            flat.is_pretended_pinned = True  # the same memory
+            return flat
         if func is torch.nn.functional.one_hot and isinstance(args[0], CardTensor):  # its range is made in C++
             return CardTensor(func(args[0].inner, *args[1:], **kwargs))
         has_card_tensor = any(isinstance(leaf, CardTensor) for leaf in pytree.tree_leaves(args))

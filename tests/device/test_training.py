@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cosmos_core.train import Callback, train
+from cosmos_core.views import MultiCrop
 from tests.core.test_train import CONFIG
 from tests.device.pretended import pretended_card
 from tests.helpers.tiny_runs import coloured
@@ -61,3 +62,34 @@ def test_the_host_waits_once_a_step_whatever_the_batch():
 
     for changes in ({}, {"batch_size": 8}, {"objective": "clip"}):
         assert (waits_of(6, **changes) - waits_of(2, **changes)) / 4 == 1  # the numbers of the step
+
+
+def test_pixels_travel_in_one_pinned_copy_for_each_size_while_a_step_computes():
+    def copies_of(steps):
+        order = []
+
+        class Order(Callback):
+            def on_step(self, run):
+                order.append(sum(count for place, count in card.copies.items() if "data/loader.py" in place))
+
+        with pretended_card() as card:
+            config = replace(ON_CARD, steps=steps, warmup=1, views=MultiCrop(global_size=32, local_size=16))
+            train(config, coloured(32), callbacks=[Order()])
+        assert not any("pageable" in place and "loader" in place for place in card.copies)
+        return card, order
+
+    card, order = copies_of(3)
+    # uint8 views of two sizes; the third batch is on its way before the second step ends, and there is no fourth
+    pixels = [count for place, count in card.copies.items() if "pinned at cosmos_core/data/loader.py" in place]
+    assert sum(pixels) >= 6
+    assert order[0] > 0
+    assert order[1] == order[2]
+    assert not card.waits_in("data/")
+    assert card.waits_in("device_views.py") <= 1  # for a constant, once in a process
+
+
+def test_a_cpu_run_and_a_card_change_views_alike():
+    with pretended_card():
+        found = losses(replace(ON_CARD, precision="fp32"))
+    expected = losses(replace(ON_CARD, device="cpu", augment="device"))
+    assert found == pytest.approx(expected, rel=1e-5)
