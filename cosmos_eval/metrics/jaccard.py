@@ -34,8 +34,8 @@ def _of_item(scores: np.ndarray, is_right: np.ndarray) -> float:
     certain, tied, tied_right = int((is_above & is_right).sum()), int(is_tied.sum()), int((is_tied & is_right).sum())
     drawn = right - int(is_above.sum())
     if drawn == tied or tied_right in (0, tied):  # the order of tied candidates makes no difference
-        hits = certain + (drawn if tied_right == tied else min(drawn, tied_right))
-        return hits / (2 * right - hits)
+        sure = certain + (drawn if tied_right == tied else min(drawn, tied_right))
+        return sure / (2 * right - sure)
     counts = np.arange(min(drawn, tied_right) + 1)
     hits = certain + counts
     return float((hypergeom.pmf(counts, tied, tied_right, drawn) * hits / (2 * right - hits)).sum())

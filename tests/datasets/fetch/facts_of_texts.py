@@ -96,7 +96,7 @@ TERMS = {
     "CC BY-NC; images of SA-1B, research licence",
     "as the page of ShareGPT4V says; images of SA-1B, research licence",
 }
-SAME_DATA = {"imagenet1k-multilingual": "imagenet1k", "babel-imagenet": "imagenet1k"}
+SAME_DATA = {"imagenet-w": "imagenet1k", "imagenet1k-multilingual": "imagenet1k", "babel-imagenet": "imagenet1k"}
 for _name in ("flickr30k-200", "flickr30k-cn-test-retrieval"):
     SAME_DATA[_name] = "flickr30k-test-retrieval"
 SAME_DATA["flickr8k-cn-test-retrieval"] = "flickr8k-test-retrieval"
