@@ -126,15 +126,17 @@ def test_a_tilde_is_the_home_folder(words, name, monkeypatch, tmp_path):
 OUTPUTS = [
     (words, name)
     for words, name in PATHS
-    if name in {"out", "markdown", "json", "junit"} or output_kind(dict(parameters_of(COMMANDS[words]))[name])
+    # whether the output of an export is a file or a folder depends on its format (tests/training/test_export_folders.py)
+    if words != "export"
+    and name in {"out", "markdown", "json", "junit"}
+    or output_kind(dict(parameters_of(COMMANDS[words]))[name])
 ]
 
 
 @pytest.mark.parametrize(("words", "name"), OUTPUTS, ids=" ".join)
 def test_outputs_that_cannot_be_written_are_refused(words, name, capsys, tmp_path):
     info = dict(parameters_of(COMMANDS[words]))[name]
-    # of an export the format says whether OUT is a file or a folder, so the command checks it
-    assert output_kind(info) or (words, name) == ("export", "out"), "an output says so, and is checked"
+    assert output_kind(info), "an output says so, and is checked"
     file, dangling, loop = tmp_path / "file.html", tmp_path / "link.html", tmp_path / "loop.html"
     file.touch()
     dangling.symlink_to(tmp_path / "absent")
