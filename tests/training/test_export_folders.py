@@ -119,3 +119,12 @@ def test_a_folded_vocabulary_and_folders_in_use_are_refused(checkpoint: Path, tm
     assert "is a file; give a folder" in capsys.readouterr().err
     assert run_command(["export", str(checkpoint), str(tmp_path / "used"), "--format", "original", "--overwrite"]) == 2
     assert "is a folder; give a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["original", "safetensors", "open_clip", "hf"])
+def test_outputs_that_cannot_be_written_are_refused(layout: str, tmp_path: Path, capsys):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "absent")
+    for out in (tmp_path / "file" / "below", tmp_path / "link", tmp_path / "link" / "below"):
+        assert run_command(["export", "absent.pt", str(out), "--format", layout]) == 2
+        assert str(out) in capsys.readouterr().err
