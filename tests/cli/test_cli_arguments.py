@@ -126,7 +126,7 @@ def test_a_tilde_is_the_home_folder(words, name, monkeypatch, tmp_path):
 OUTPUTS = [
     (words, name)
     for words, name in PATHS
-    # the format decides whether the output of an export is a file or a folder (tests/training/test_export_folders.py)
+    # whether the output of an export is a file depends on its format (tests/training/test_export_folders.py)
     if (words != "export" and name in {"out", "markdown", "json", "junit"})
     or output_kind(dict(parameters_of(COMMANDS[words]))[name])
 ]
