@@ -217,7 +217,7 @@ def train_steps(
                     break
                 with report_out_of_memory(f"in step {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"):
                     is_last = run.step + 1 == steps or stepper.device.type == "cpu"
-                    run.metrics = stepper(batch, None if is_last else batches.prepare)
+                    run.metrics = stepper(batch) if is_last else stepper(batch, batches.prepare)
                 run.step += 1
                 run.epoch = batch.epoch + batch.ends_epoch
                 run.record_skipped(batch.broken)
