@@ -128,6 +128,10 @@ def end_workers(iterator: Any) -> None:
     if not hasattr(iterator, "_pin_memory_thread"):  # that thread would wait for the rest of a killed worker's message
         unregister_workers(iterator)
         end_processes(iterator)
+        # A worker may have been killed while it held the lock of this event, for which torch's `_shutdown_workers`
+        # would wait for ever. Nobody is left to read it.
+        if hasattr(iterator, "_workers_done_event"):
+            iterator._workers_done_event = threading.Event()
     with suppress(Exception):
         if hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -101,3 +102,13 @@ def test_what_is_heard_while_waiting_ends_the_wait(monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(KeyboardInterrupt):
         deque(worker_batches(loader(stops=True, sleeps=True), heed), maxlen=0)
+
+
+def test_a_worker_that_died_with_the_lock_of_the_end_does_not_stop_the_end():
+    iterator = iter(loader(stops=False))
+    next(iterator)
+    assert iterator._workers_done_event._cond.acquire(timeout=20)  # as a worker holds it that is killed while it looks
+    ending = threading.Thread(target=worker_timeouts.end_workers, args=(iterator,), daemon=True)
+    ending.start()
+    ending.join(60)
+    assert not ending.is_alive()
