@@ -28,6 +28,18 @@ def is_dead_worker_error(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 
+@contextmanager
+def report_dead_worker(option: str) -> Iterator[None]:
+    """Turn torch's error for a dead worker into a `dead_worker_error`: its signal handler raises it wherever this
+    process happens to be."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_dead_worker_error(error):
+            raise dead_worker_error(error, option) from error
+        raise
+
+
 def dead_worker_reason(error: BaseException) -> str:
     """What happened to a worker process that has died while reading and decoding images."""
     return f"a worker that decodes images died ({' '.join(str(error).split())})"

@@ -14,7 +14,7 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
 from cosmos_core.data.prefetch import PrefetchedBatches
 from cosmos_core.data.sources import describe_lone_end_blocks
-from cosmos_core.errors import RequestError
+from cosmos_core.errors import RequestError, report_dead_worker
 from cosmos_core.initial_weights import LoadInitial, describe_start, require_same_architecture, start_from
 from cosmos_core.logs import Logs, SpeedMeter, brief, read_metrics
 from cosmos_core.memory_errors import report_out_of_memory
@@ -109,7 +109,8 @@ def train(
     """
     world = join_world(config.device)
     try:
-        result = pretrain(config, data, world, callbacks, reporter or Silent(), overwrite, initial)
+        with report_dead_worker("workers"):
+            result = pretrain(config, data, world, callbacks, reporter or Silent(), overwrite, initial)
     except Interrupted:
         leave_world(world)
         raise

@@ -13,7 +13,7 @@ from cosmos_core.data.samples import Batch
 from cosmos_core.data.workers import WorkerPool
 from cosmos_core.device_views import change_views
 from cosmos_core.devices import choose_device
-from cosmos_core.errors import RequestError
+from cosmos_core.errors import RequestError, report_dead_worker
 from cosmos_core.views import MultiCrop, normalize_channels, normalize_pixels
 from cosmos_core.world import World
 
@@ -67,6 +67,10 @@ class LaneLoader(Loader):
         self.worker_pools: list[WorkerPool] = []
 
     def batches(self, start: dict[str, Any] | None = None) -> Iterator[Batch]:
+        with report_dead_worker("workers"):
+            yield from self._batches(start)
+
+    def _batches(self, start: dict[str, Any] | None) -> Iterator[Batch]:
         fingerprint = self.plan.fingerprint()
         epoch, step = self._position(start or {}, fingerprint)
         for parts in self._slices(start or {}):

@@ -359,7 +359,7 @@ def test_real_shards_give_every_training_sample_once_an_epoch(monkeypatch: pytes
     from cosmos_core.data import samples as made
 
     monkeypatch.setattr(
-        made.SampleViews, "__call__", lambda self, key, image, record, epoch: (key, [], [record["caption"]])
+        made.SampleViews, "__call__", lambda self, key, image, record, epoch: (key, [], [record["caption"]], ())
     )
     config = TrainConfig(model={}, data=f"{SHARED}/real/flickr8k/train-{{0000..0005}}.tar", batch_size=96, captions=3)
     loader = open_loader(config, Views(IMAGES, 3), lambda texts: TOKENIZER([""] * len(texts)))
