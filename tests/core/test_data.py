@@ -55,10 +55,11 @@ def make(**options) -> SampleViews:
 
 
 def test_a_sample_has_its_global_views_first_and_as_many_captions_as_asked():
-    key, views, captions = make()(*samples(1)[0], 0)
+    key, views, captions, changes = make()(*samples(1)[0], 0)
     assert key == "key0"
     assert [view.shape for view in views] == [(16, 16, 3), (16, 16, 3), (8, 8, 3)]
     assert len(captions) == 3
+    assert len(changes) == 0  # all of them are done already
 
 
 def test_what_a_sample_gives_depends_on_seed_epoch_and_key_only():
