@@ -99,7 +99,7 @@ class SampleViews:
     (`cosmos_core.device_views`)."""
 
     def __call__(self, key: str, image: Any, record: Record, epoch: int | str) -> MadeViews:
-        """Key, views, captions, and what is left to change on the device. The image is decoded once for all of its crops.
+        """Key, views, captions, and what is left to change on the device. The image is decoded once for all crops.
 
         Args:
             epoch: the pass over the data; it enters the seed as text.
