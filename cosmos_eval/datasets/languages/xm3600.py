@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.json_text import LARGEST_JSON, JsonError, load_json
-from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.data import Data, MultilingualRetrievalData
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.image_sources import FileImage
+from cosmos_eval.datasets.json_lines import read_json_lines
 from cosmos_eval.datasets.languages.caption_files import read_codes
 
 
@@ -29,13 +28,7 @@ def read_xm3600(benchmark: Any, data_root: Path) -> Data:
     all_captions = bool(checker.options.get("all_captions"))
     names: list[str] = []
     captions: dict[str, list[list[str]]] = {language: [] for language in languages}
-    for number, line in enumerate(read_lines(path, LARGEST_JSON), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = load_json(line)
-        except JsonError as error:
-            checker.refuse(f"cannot use {path}:{number}: not JSON: {error}")
+    for number, record in read_json_lines(path, checker):
         key = record.get("image/key") if isinstance(record, dict) else None
         if not isinstance(key, str) or not key.strip():
             checker.refuse(f"cannot use {path}:{number}: it has no image/key, the name of an image without .jpg")

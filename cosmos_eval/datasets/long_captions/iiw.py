@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.json_text import LARGEST_JSON, JsonError, load_json
-from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.json_lines import read_json_lines
 from cosmos_eval.datasets.long_captions.captioned import build_retrieval, rejoin_sentences, require_text
 
 PARTS = {"DOCCI_Test": "docci", "IIW-400": "docci_aar", "DCI_Test": "dci"}
@@ -36,13 +35,7 @@ def read_iiw(benchmark: Any, data_root: Path) -> Data:
     checker.raise_if_problems()
     captioned = []
     for part, path in paths.items():
-        for number, line in enumerate(read_lines(path, LARGEST_JSON), start=1):
-            if not line.strip():
-                continue
-            try:
-                record = load_json(line)
-            except JsonError as error:
-                checker.refuse(f"cannot use {path}:{number}: not JSON: {error}")
+        for number, record in read_json_lines(path, checker):
             if not isinstance(record, dict):
                 checker.refuse(f"cannot use {path}:{number}: it must be a map")
             image = require_text(record.get("image", record.get("image/key")), f"{path}:{number}: image", checker)

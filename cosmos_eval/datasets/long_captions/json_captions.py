@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.json_text import LARGEST_JSON, JsonError, load_json, read_json
+from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
-from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.json_lines import read_json_lines
 from cosmos_eval.datasets.long_captions.captioned import build_retrieval, rejoin_sentences, require_text
 
 LINES = (".jsonl", ".jsonlines", ".jsonline", ".ndjson")
@@ -55,13 +55,8 @@ def read_json_captions(benchmark: Any, data_root: Path) -> Data:
 def _records(path: Path, list_key: str | None, checker: DatasetChecker) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield where each record is, for messages, and the record."""
     if path.suffix.lower() in LINES:
-        for number, line in enumerate(read_lines(path, LARGEST_JSON), start=1):
-            if line.strip():
-                try:
-                    record = load_json(line)
-                except JsonError as error:
-                    checker.refuse(f"cannot use {path}:{number}: not JSON: {error}")
-                yield f"{path}:{number}", _require_map(record, f"{path}:{number}", checker)
+        for number, record in read_json_lines(path, checker):
+            yield f"{path}:{number}", _require_map(record, f"{path}:{number}", checker)
         return
     content = read_json(path)
     if list_key is not None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.json_text import JsonError, load_json
-from cosmos_core.text_files import read_lines
+from cosmos_core.text_files import LARGEST_TEXT
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.json_lines import read_json_lines
 from cosmos_eval.datasets.perception.annotation_files import require_value
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
@@ -42,14 +42,8 @@ def read_vsr(benchmark: Any, data_root: Path) -> Data:
     checker = DatasetChecker(benchmark, data_root)
     (path,) = checker.require(checker.find_path("path", "file"))
     collector = ItemCollector(checker)
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
-            continue
+    for number, row in read_json_lines(path, checker, LARGEST_TEXT):
         where = f"{path}:{number}"
-        try:
-            row = load_json(line)
-        except JsonError as error:
-            checker.refuse(f"cannot use {where}: not JSON: {str(error).removeprefix('line 1 ')}")
         label = require_value(row, "label", int, where, checker)
         if label not in SUFFIXES:
             checker.refuse(f"finds the label {label} in {where}; it must be 0 or 1")

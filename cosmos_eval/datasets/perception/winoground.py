@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.json_text import JsonError, load_json, read_json
+from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
-from cosmos_core.text_files import read_lines
+from cosmos_core.text_files import LARGEST_TEXT
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.json_lines import read_json_lines
 from cosmos_eval.datasets.perception.annotation_files import require_value
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
@@ -33,14 +34,8 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
     tags_of_id = _read_tags(checker)
     collector = ItemCollector(checker, any_ending=True)
     line_of_id: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
-            continue
+    for number, row in read_json_lines(path, checker, LARGEST_TEXT):
         where = f"{path}:{number}"
-        try:
-            row = load_json(line)
-        except JsonError as error:
-            checker.refuse(f"cannot use {where}: not JSON: {str(error).removeprefix('line 1 ')}")
         item_id = str(require_value(row, "id", int, where, checker))
         if item_id in line_of_id:
             checker.refuse(f"has the id {item_id} twice, in lines {line_of_id[item_id]} and {number} of {path}")
