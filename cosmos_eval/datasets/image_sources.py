@@ -17,7 +17,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.image_files import decode_image
 from cosmos_core.printable import printable
 from cosmos_core.text_files import open_regular
-from cosmos_eval.datasets.decoders import apply_exif, fast_decode, is_exif_applied
+from cosmos_eval.datasets.decoders import apply_exif, decode_at_full_size, fast_decode, is_exif_applied
 from cosmos_eval.datasets.image_facts import ImageFacts, read_facts
 
 
@@ -164,6 +164,44 @@ class FileImage(ImageSource):
 
     def load(self) -> Image.Image:
         return decode(self.verified_content(), self.path)
+
+
+@dataclass(frozen=True)
+class EditedImage(ImageSource):
+    """An image in a file that is changed before any preprocessing. A subclass defines `recipe` and `edit`.
+
+    Its identity is the content of the file and the recipe.
+    """
+
+    key: str
+    path: Path
+
+    @property
+    def recipe(self) -> bytes:
+        """What is changed, with everything that decides the pixels."""
+        raise NotImplementedError
+
+    def edit(self, image: Image.Image) -> Image.Image:
+        """Change the decoded image, which is RGB and has the size of the file's."""
+        raise NotImplementedError
+
+    def parent_digest(self) -> str:
+        self.digest()  # reads the file, once
+        return str(self.__dict__["_parent_digest"])
+
+    def content(self) -> bytes:
+        content = FileImage(self.key, self.path).content()
+        if "_parent_digest" not in self.__dict__:
+            self.__dict__["_parent_digest"] = content_digest(content, read_facts(content).rule)
+        return self.recipe + content
+
+    def encoded(self, content: bytes) -> bytes:
+        return content[len(self.recipe) :]
+
+    def load(self) -> Image.Image:
+        with decode_at_full_size():  # a faster decoder may return a smaller image, which `edit` would change otherwise
+            image = decode(self.encoded(self.verified_content()), self.path)
+        return self.edit(image)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
-from cosmos_eval.datasets.decoders import decode_at_full_size
-from cosmos_eval.datasets.image_sources import FileImage, ImageSource, decode
+from cosmos_eval.datasets.image_sources import EditedImage, FileImage
 from cosmos_eval.datasets.imagenet import read_imagenet
 
 TEXT = "捷径捷径捷径"
@@ -74,30 +73,20 @@ def add_watermark(image: Image.Image, font: ImageFont.FreeTypeFont) -> Image.Ima
 
 
 @dataclass(frozen=True)
-class WatermarkedImage(ImageSource):
-    """An image in a file, cropped and with the watermark. Its identity is the content, the side and the font."""
+class WatermarkedImage(EditedImage):
+    """An image in a file, cropped and with the watermark."""
 
-    key: str
-    path: Path
     font: Path
     font_digest: str
     side: int
 
     @property
-    def _prefix(self) -> bytes:
+    def recipe(self) -> bytes:
         return f"watermark {self.side} {self.font_digest}\n".encode()
 
-    def content(self) -> bytes:
-        return self._prefix + FileImage(self.key, self.path).content()
-
-    def encoded(self, content: bytes) -> bytes:
-        return content[len(self._prefix) :]
-
-    def load(self) -> Image.Image:
+    def edit(self, image: Image.Image) -> Image.Image:
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms.functional import center_crop, resize
 
-        with decode_at_full_size():  # a faster decoder may return a smaller image, which is resized otherwise
-            image = decode(self.encoded(self.verified_content()), self.path)
         cropped = center_crop(resize(image, [self.side], InterpolationMode.BICUBIC), [self.side, self.side])
         return add_watermark(cropped, load_font(self.font, self.side))

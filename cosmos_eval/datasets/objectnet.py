@@ -13,9 +13,8 @@ from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
-from cosmos_eval.datasets.decoders import decode_at_full_size
 from cosmos_eval.datasets.image_folder import list_class_folders, read_class_folders
-from cosmos_eval.datasets.image_sources import FileImage, ImageSource, decode
+from cosmos_eval.datasets.image_sources import EditedImage, FileImage
 
 FOLDER_NAMES = "folder_to_objectnet_label.json"
 """Folder of images -> name of its class; all 313 classes."""
@@ -90,26 +89,16 @@ def _cut_borders(data: ClassificationData, border: int) -> ClassificationData:
 
 
 @dataclass(frozen=True)
-class BorderlessImage(ImageSource):
-    """An image in a file, without some pixels of each side. Its identity is the content and the number of pixels."""
+class BorderlessImage(EditedImage):
+    """An image in a file, without some pixels of each side."""
 
-    key: str
-    path: Path
     border: int
 
     @property
-    def _prefix(self) -> bytes:
+    def recipe(self) -> bytes:
         return f"border {self.border}\n".encode()
 
-    def content(self) -> bytes:
-        return self._prefix + FileImage(self.key, self.path).content()
-
-    def encoded(self, content: bytes) -> bytes:
-        return content[len(self._prefix) :]
-
-    def load(self) -> Image.Image:
-        with decode_at_full_size():  # a faster decoder may return a smaller image, with a thinner border
-            image = decode(self.encoded(self.verified_content()), self.path)
+    def edit(self, image: Image.Image) -> Image.Image:
         right, lower = image.width - self.border, image.height - self.border
         if right <= self.border or lower <= self.border:
             raise RequestError(

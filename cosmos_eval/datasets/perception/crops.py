@@ -1,15 +1,13 @@
 """A box cut out of an image, as in ARO."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import ImageHeader, open_image, orientation_of, upright_size
-from cosmos_eval.datasets.decoders import decode_at_full_size, is_exif_applied
-from cosmos_eval.datasets.image_facts import read_facts
-from cosmos_eval.datasets.image_sources import FileImage, ImageSource, content_digest, decode
+from cosmos_eval.datasets.decoders import is_exif_applied
+from cosmos_eval.datasets.image_sources import EditedImage
 
 Box = tuple[int, int, int, int]
 """x and y of the upper left corner, width and height, in pixels."""
@@ -23,31 +21,27 @@ def is_outside(box: Box, size: tuple[int, int]) -> bool:
 
 
 @dataclass(frozen=True)
-class CroppedImage(ImageSource):
+class CroppedImage(EditedImage):
     """A box of an image, cut out before any preprocessing.
 
-    Its identity is the content of the file and the box. Its key is that of the image with the box in brackets. The part
-    of the box outside the image is black, as in the authors' code (`Image.crop`).
+    Its key is that of the image with the box in brackets. The part of the box outside the image is black, as in the
+    authors' code (`Image.crop`).
     """
 
-    key: str
-    path: Path
     box: Box
 
     @property
     def parent_key(self) -> str:
         return self.key.rpartition("[")[0] or self.key
 
-    def parent_digest(self) -> str:
-        self.digest()  # reads the file, once
-        return str(self.__dict__["_parent_digest"])
+    @property
+    def recipe(self) -> bytes:
+        return repr(tuple(self.box)).encode()
 
     def content(self) -> bytes:
-        content = self._file_content()
-        if "_parent_digest" not in self.__dict__:
-            self.__dict__["_parent_digest"] = content_digest(content, read_facts(content).rule)
+        content = super().content()
         try:
-            with open_image(content) as image:
+            with open_image(self.encoded(content)) as image:
                 header = ImageHeader(image.size, image.mode, orientation_of(image) if is_exif_applied() else 1)
         except RequestError as error:  # says what to do
             raise RequestError(f"cannot decode the image {self.path}: {error}") from error
@@ -55,20 +49,12 @@ class CroppedImage(ImageSource):
             reason = " ".join(str(error).split())
             raise RequestError(f"cannot decode the image {self.path}: {reason}; replace the file") from error
         self._require_overlap(upright_size(header))
-        return repr(tuple(self.box)).encode() + content
+        return content
 
-    def encoded(self, content: bytes) -> bytes:
-        return content[len(repr(tuple(self.box))) :]
-
-    def load(self) -> Image.Image:
-        with decode_at_full_size():  # a faster decoder may return a smaller image, in which the box would be wrong
-            image = decode(self.encoded(self.verified_content()), self.path)
+    def edit(self, image: Image.Image) -> Image.Image:
         self._require_overlap(image.size)
         x, y, width, height = self.box
         return image.crop((x, y, x + width, y + height))
-
-    def _file_content(self) -> bytes:
-        return FileImage(self.key, self.path).content()
 
     def _require_overlap(self, size: tuple[int, int]) -> None:
         """Raise RequestError if the box has no pixel of the image."""
