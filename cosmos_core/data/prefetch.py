@@ -44,9 +44,7 @@ class PrefetchedBatches:
         if self.stream is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(self.stream)
-            for (
-                view
-            ) in batch.images:  # their memory is of the other stream, and must not be reused before this one ends
+            for view in batch.images:  # memory of the other stream, which must not be reused before this one ends
                 view.record_stream(current)
         return batch
 

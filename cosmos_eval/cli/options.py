@@ -30,6 +30,7 @@ Workers = Annotated[
         help="Processes that decode images; 0: decode in this one; auto: by cores, memory and what there is to decode.",
     ),
 ]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images, or texts, in one forward pass.")]
 MaxImagePixels = Annotated[
     int | None,
     typer.Option(

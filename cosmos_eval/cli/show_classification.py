@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cosmos_eval.cli.options import Workers
+from cosmos_eval.cli.options import BatchSize, Workers
 from cosmos_eval.cli.show import (
     BenchmarkName,
     Cache,
@@ -42,7 +42,7 @@ def classification(
     cache: Cache = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images, or texts, in one forward pass.")] = 64,
+    batch_size: BatchSize = 64,
     workers: Workers = "auto",
 ) -> None:
     """Confusion matrix, recall of each class (multi-label: average precision), and the images that are wrong."""

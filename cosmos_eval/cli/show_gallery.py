@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cosmos_eval.cli.options import Workers
+from cosmos_eval.cli.options import BatchSize, Workers
 from cosmos_eval.cli.show import BenchmarkName, Cache, DataRoot, Device, ModelSpec, Out, Precision, Results
 from cosmos_eval.cli.streams import print_line
 
@@ -15,7 +15,6 @@ PERCEPTION = (
     "--benchmark toybox-perception"
 )
 Cases = Annotated[int, typer.Option(min=1, help="How many of each kind.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images, or texts, in one forward pass.")]
 
 
 def retrieval(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cosmos_eval.cli.options import Workers
+from cosmos_eval.cli.options import BatchSize, Workers
 from cosmos_eval.cli.show import BenchmarkName, Cache, DataRoot, Device, ModelSpec, Out, Precision, Results
 from cosmos_eval.cli.streams import print_line
 
@@ -27,7 +27,7 @@ def geometry(
     cache: Cache = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images, or texts, in one forward pass.")] = 64,
+    batch_size: BatchSize = 64,
     workers: Workers = "auto",
 ) -> None:
     """Modality gap, alignment, uniformity, effective rank, calibration, and images out of distribution."""

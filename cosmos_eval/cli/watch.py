@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cosmos_eval.cli.options import Workers
+from cosmos_eval.cli.options import BatchSize, Workers
 from cosmos_eval.cli.streams import print_line
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def watch(
     ] = 30.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images, or texts, in one forward pass.")] = 64,
+    batch_size: BatchSize = 64,
     workers: Workers = "auto",
     limit: Annotated[
         int | None,
