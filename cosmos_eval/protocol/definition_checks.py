@@ -20,7 +20,8 @@ from cosmos_eval.datasets.reader import (
     TEXT,
     ReaderInfo,
 )
-from cosmos_eval.datasets.reader_registry import KIND_OPTIONS, READERS, reader_info
+from cosmos_eval.datasets.reader_options import KIND_OPTIONS
+from cosmos_eval.datasets.reader_registry import READERS, reader_info
 from cosmos_eval.datasets.split_options import options_of_split
 from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.known_differences import read_differences, read_papers

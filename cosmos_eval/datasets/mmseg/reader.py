@@ -14,7 +14,7 @@ from cosmos_eval.datasets.dataset_checks import DatasetChecker, is_outside_folde
 from cosmos_eval.datasets.mmseg.header_checks import check_headers
 from cosmos_eval.datasets.mmseg.images_and_masks import MmsegImage, MmsegMask
 from cosmos_eval.datasets.mmseg.layouts import LAYOUTS, Layout
-from cosmos_eval.datasets.reader_registry import APPLY
+from cosmos_eval.datasets.reader import APPLY
 from cosmos_eval.datasets.substitution import substituted
 
 

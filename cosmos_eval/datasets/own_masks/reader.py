@@ -20,7 +20,7 @@ from cosmos_eval.datasets.mmseg.images_and_masks import MmsegImage
 from cosmos_eval.datasets.own_masks.coco import CocoMask, read_coco_json
 from cosmos_eval.datasets.own_masks.label_files import FileMask, LabelRules
 from cosmos_eval.datasets.prompts import resolve_names
-from cosmos_eval.datasets.reader_registry import APPLY
+from cosmos_eval.datasets.reader import APPLY
 from cosmos_eval.metrics.iou import IGNORED
 
 IGNORED_WORD = "ignored"
