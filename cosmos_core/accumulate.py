@@ -20,6 +20,7 @@ from cosmos_core.loss import Losses
 from cosmos_core.model import Features
 from cosmos_core.networks import Networks
 from cosmos_core.objectives import Objective
+from cosmos_core.text_groups import TextGroups
 
 TEMPERATURES = ("logit_scale", "distill_logit_scale")
 FEATURES = ("image_features", "text_features", "image_cross_features", "text_cross_features")
@@ -35,6 +36,9 @@ class BatchPart:
     """(n * b, L) token ids, caption-major: every sample's first caption, then every sample's second, ..."""
     size: int
     """b, the number of samples."""
+    student_groups: TextGroups | None = None
+    """Of the texts, for the student (`Networks.group_texts`)."""
+    teacher_groups: TextGroups | None = None
 
 
 def split_batch(images: Sequence[Tensor], texts: Tensor, parts: int) -> list[BatchPart]:
@@ -105,9 +109,11 @@ def backward_in_parts(
     targets = None
     if objective.needs_teacher:
         with autocast():
-            targets = join_features([networks.teacher(part.images, part.texts, size) for part in parts], size)
+            targets = join_features(
+                [networks.teacher(part.images, part.texts, size, part.teacher_groups) for part in parts], size
+            )
     with torch.no_grad(), autocast():
-        part_values = [networks.student(part.images, part.texts, size) for part in parts]
+        part_values = [networks.student(part.images, part.texts, size, part.student_groups) for part in parts]
     batch_features = join_features(part_values, size)
     inputs = {name: value.requires_grad_() for name, value in vars(batch_features).items() if value is not None}
     with autocast():
@@ -118,7 +124,7 @@ def backward_in_parts(
     for index, part in enumerate(parts):
         last = index == len(parts) - 1
         with autocast():
-            features = networks.student(part.images, part.texts, size, sync=last)
+            features = networks.student(part.images, part.texts, size, part.student_groups, sync=last)
         part_gradients = {
             name: part_features(gradients[name], index, len(parts), size) for name in FEATURES if name in gradients
         }

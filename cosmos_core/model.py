@@ -14,13 +14,10 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cosmos_core.byte_pairs import PADDING
 from cosmos_core.configs import POOLER_HEADS, checked, preset
 from cosmos_core.cross_pool import CrossAttentionPool, cross_modal_features
 from cosmos_core.positions import run_time_positions
-
-TEXT_GROUPS = 4
-"""On a CPU, texts are sorted by length into this many groups, and each group is encoded without padding."""
+from cosmos_core.text_groups import TextGroups, group_texts
 
 
 @dataclass
@@ -138,7 +135,13 @@ class COSMOS(nn.Module):
         features = self.text_tower(ids)[0]
         return F.normalize(features, dim=-1) if normalize else features
 
-    def forward(self, images: Tensor | Sequence[Tensor], texts: Tensor, batch_size: int | None = None) -> Features:
+    def forward(
+        self,
+        images: Tensor | Sequence[Tensor],
+        texts: Tensor,
+        batch_size: int | None = None,
+        groups: TextGroups | None = None,
+    ) -> Features:
         """Features of images and texts; with `batch_size`, the training forward with cross-modal features.
 
         Args:
@@ -146,13 +149,15 @@ class COSMOS(nn.Module):
                 size. Crops of one size pass the tower in one batch.
             texts: (n * B, L), caption-major: 0..B-1 are every sample's first caption.
             batch_size: B. The poolers attend to the tokens of the first crop and of the first caption.
+            groups: of the texts whose tokens are not needed (with `batch_size`, all but the first B). On a CPU they are
+                found here; elsewhere texts pass whole without them.
 
         Returns:
             Features; the cross-modal ones only where `batch_size` is given (a teacher is called without).
         """
         views = [images] if isinstance(images, Tensor) else list(images)
         pooled_images, image_tokens = self._encode_views(views, with_tokens=batch_size is not None)
-        pooled_texts, text_tokens = self._encode_texts(texts, batch_size or 0)
+        pooled_texts, text_tokens = self._encode_texts(texts, batch_size or 0, groups)
         features = Features(
             image_features=F.normalize(pooled_images, dim=-1),
             text_features=F.normalize(pooled_texts, dim=-1),
@@ -189,26 +194,31 @@ class COSMOS(nn.Module):
                 tokens = self.visual.ln_post(hidden[: len(views[0]), 1:])
         return torch.cat([pooled[i] for i in range(len(views))]), tokens
 
-    def _encode_texts(self, ids: Tensor, texts_with_tokens: int) -> tuple[Tensor, Tensor]:
+    def _encode_texts(
+        self, ids: Tensor, texts_with_tokens: int, groups: TextGroups | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Pooled features of all texts in their order, and tokens (texts_with_tokens, L, width) of the first ones.
 
-        The tokens of the other texts are not needed. On a CPU they pass the tower in groups of similar length, without
-        padding: attention is causal, so pooled features stay the same, and a step on short captions takes about a third
-        less time.
+        The tokens of the other texts are not needed. They pass the tower in groups of similar length, without padding:
+        attention is causal, so pooled features stay the same, and a step on short captions takes about a third less
+        time.
         """
-        if ids.device.type != "cpu":
+        if groups is None and ids.device.type == "cpu":
+            groups = group_texts(ids[texts_with_tokens:], ids.device)
+        if groups is None:
             pooled, tokens = self.text_tower(ids)
             return pooled, tokens[:texts_with_tokens]
-        positions = torch.arange(1, ids.shape[1] + 1)
-        lengths = ((ids[texts_with_tokens:] != PADDING) * positions).amax(dim=1)
-        groups = [group + texts_with_tokens for group in lengths.argsort(stable=True).chunk(TEXT_GROUPS) if len(group)]
-        pooled, tokens = self.text_tower(ids[:texts_with_tokens])
-        pooled_parts = [pooled]
-        for group in groups:
-            pooled_parts.append(self.text_tower(ids[group, : lengths[group[-1] - texts_with_tokens]])[0])
-        order = torch.cat([torch.arange(texts_with_tokens), *groups])
-        # `order` says which text each feature belongs to; its argsort brings them back into the order of `ids`.
-        return torch.cat(pooled_parts)[order.argsort()], tokens
+        parts, tokens = [], ids.new_empty(0)
+        if texts_with_tokens:
+            pooled, tokens = self.text_tower(ids[:texts_with_tokens])
+            parts.append(pooled)
+        if groups.counts:
+            sorted_ids = ids[texts_with_tokens:][groups.order].split(groups.counts)
+            pooled_groups = [
+                self.text_tower(part[:, :length])[0] for part, length in zip(sorted_ids, groups.lengths, strict=True)
+            ]
+            parts.append(torch.cat(pooled_groups)[groups.places])
+        return torch.cat(parts), tokens
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether the towers recompute activations in the backward pass to save memory."""

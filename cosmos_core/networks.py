@@ -19,6 +19,7 @@ from cosmos_core.model import COSMOS, Features
 from cosmos_core.objectives import Objective
 from cosmos_core.parts import frozen_names
 from cosmos_core.schedule import parameter_groups
+from cosmos_core.text_groups import TextGroups, group_texts
 from cosmos_core.world import World
 
 
@@ -75,7 +76,10 @@ class Networks:
     ) -> None:
         freeze_parameters(student, objective, config.freeze)
         student.set_grad_checkpointing(config.grad_checkpointing)
-        self.cross_attention = objective.cross_attention
+        self.cross_attention, self.needs_teacher = objective.cross_attention, objective.needs_teacher
+        self.device = next(student.parameters()).device
+        # Compiled networks get whole texts: other lengths would be compiled again. On a CPU the network plans groups.
+        self.groups_texts = self.device.type != "cpu" and not config.compile
         self._student: Callable[..., Features] = student
         self._teacher: Callable[..., Features] = teacher
         if config.compile:
@@ -85,27 +89,44 @@ class Networks:
             self._student, self._teacher = torch.compile(student), torch.compile(teacher)
         self._ddp = wrap_in_ddp(self._student, world) if world.size > 1 else None
 
-    def student(self, images: list[Tensor], texts: Tensor, batch_size: int, sync: bool = True) -> Features:
+    def group_texts(self, ids: Tensor, batch_size: int) -> tuple[TextGroups | None, TextGroups | None]:
+        """Groups for student and teacher of caption-major ids (n * B, L) in main memory; None: texts pass whole."""
+        if not self.groups_texts or ids.device.type != "cpu":
+            return None, None
+        teacher = group_texts(ids[: 2 * batch_size], self.device) if self.needs_teacher else None
+        return group_texts(ids[batch_size if self.cross_attention else 0 :], self.device), teacher
+
+    def student(
+        self,
+        images: list[Tensor],
+        texts: Tensor,
+        batch_size: int,
+        groups: TextGroups | None = None,
+        sync: bool = True,
+    ) -> Features:
         """The student's features, with cross-modal ones if the objective uses them.
 
         Args:
             images: one (B, 3, H, W) tensor for each view.
             texts: (n * B, L), caption-major.
             batch_size: B.
+            groups: of the texts (`group_texts`).
             sync: whether the backward pass through these features averages over ranks all gradients accumulated so far;
                 if not, gradients are only added on this rank.
         """
         cross_batch_size = batch_size if self.cross_attention else None
         if self._ddp is None or not torch.is_grad_enabled():
-            return self._student(images, texts, cross_batch_size)
+            return self._student(images, texts, cross_batch_size, groups)
         gradient_sync: AbstractContextManager = nullcontext() if sync else self._ddp.no_sync()
         with gradient_sync:
-            return self._ddp(images, texts, cross_batch_size)
+            return self._ddp(images, texts, cross_batch_size, groups)
 
     @torch.no_grad()
-    def teacher(self, images: list[Tensor], texts: Tensor, batch_size: int) -> Features:
+    def teacher(
+        self, images: list[Tensor], texts: Tensor, batch_size: int, groups: TextGroups | None = None
+    ) -> Features:
         """The teacher's features of the two global crops and the two global captions, without gradient."""
-        return self._teacher(images[:2], texts[: 2 * batch_size])
+        return self._teacher(images[:2], texts[: 2 * batch_size], groups=groups)
 
 
 def wrap_in_ddp(network: Callable[..., Features], world: World) -> DistributedDataParallel:

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from cosmos_core.accumulate import TEMPERATURES, BatchPart, backward_in_parts, r
 from cosmos_core.attention_kernels import without_cudnn_attention
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch
-from cosmos_core.devices import describe_device, has_bf16
+from cosmos_core.devices import describe_device, has_bf16, send
 from cosmos_core.ema import update_ema
 from cosmos_core.errors import RequestError
 from cosmos_core.loss import Losses
@@ -214,7 +214,13 @@ class Stepper:
         DDP averages the student's gradients over ranks in the backward pass; the objective's are still this rank's own.
         """
         images = [view.to(self.device, non_blocking=True) for view in batch.images]
-        parts = split_batch(images, batch.texts.to(self.device, non_blocking=True), self.run.config.accumulate)
+        parts = split_batch(images, send(batch.texts, self.device), self.run.config.accumulate)
+        if self.networks.groups_texts:
+            parts = [
+                replace(part, student_groups=groups[0], teacher_groups=groups[1])
+                for part, on_host in zip(parts, split_batch([], batch.texts, len(parts)), strict=True)
+                for groups in [self.networks.group_texts(on_host.texts, part.size)]
+            ]
         with self.kernels():
             return self.backward_of_parts(parts, len(batch.texts))
 
@@ -224,11 +230,12 @@ class Stepper:
             losses, student = backward_in_parts(self.networks, self.objective, parts, self.autocast, self.scaler.scale)
             self.keep_first_views(student, size)
             return losses
-        inputs = (parts[0].images, parts[0].texts, parts[0].size)
+        part = parts[0]
+        inputs = (part.images, part.texts, part.size)
         with self.autocast():
-            targets = self.networks.teacher(*inputs) if self.objective.needs_teacher else None
-            student = self.networks.student(*inputs)
-            losses = self.objective(student, targets, parts[0].size)
+            targets = self.networks.teacher(*inputs, part.teacher_groups) if self.objective.needs_teacher else None
+            student = self.networks.student(*inputs, part.student_groups)
+            losses = self.objective(student, targets, part.size)
         self.scaler.scale(losses.total).backward()
         self.keep_first_views(student, size)
         return losses

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from dataclasses import replace
 from typing import Any
 
 import open_clip
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from cosmos_core import COSMOS
 from cosmos_core.configs import PRESETS, find_config_problem, preset
 from cosmos_core.errors import RequestError
+from cosmos_core.text_groups import LENGTH_STEP, group_texts
 from tests.helpers.cosmos_networks import image_logits, open_clip_config
 
 TINY: dict[str, Any] = {
@@ -258,7 +260,32 @@ def test_what_is_no_configuration_at_all_is_refused(config: Any):
         COSMOS.from_config(config)
 
 
-def test_off_the_cpu_texts_pass_the_tower_whole(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("with_tokens", [0, 2, 6])
+def test_texts_in_groups_have_the_features_and_gradients_of_whole_ones(with_tokens: int):
+    model, ids = tiny().double(), some_texts(6)
+    exact = group_texts(ids[with_tokens:], torch.device("cpu"))
+    rounded = group_texts(ids[with_tokens:], torch.device("meta"))
+    assert all(length % LENGTH_STEP == 0 or length == 10 for length in rounded.lengths)
+    assert all(shorter <= longer for shorter, longer in zip(exact.lengths, rounded.lengths, strict=True))
+    found = []
+    for groups in (None, exact, replace(exact, lengths=rounded.lengths)):
+        if groups is None:
+            pooled, tokens = model.text_tower(ids)
+        else:
+            pooled, tokens = model._encode_texts(ids, with_tokens, groups)
+            assert len(tokens) == with_tokens
+        model.zero_grad()
+        pooled.square().sum().backward()
+        found.append((pooled, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
+    (expected, expected_gradients), *grouped = found
+    for features, gradients in grouped:
+        torch.testing.assert_close(features, expected, rtol=1e-10, atol=1e-12)
+        assert gradients.keys() == expected_gradients.keys()
+        for name, gradient in expected_gradients.items():
+            torch.testing.assert_close(gradients[name], gradient, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_off_the_cpu_texts_without_a_plan_pass_the_tower_whole(monkeypatch: pytest.MonkeyPatch):
     # sorting and indexing by groups would wait for any accelerator, not for CUDA alone
     with torch.device("meta"):
         model, texts = COSMOS.from_config(TINY), torch.ones(6, 10, dtype=torch.long)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from cosmos_core.model import COSMOS
 from cosmos_core.train import Callback, train
 from cosmos_core.views import MultiCrop
 from tests.core.test_train import CONFIG
@@ -29,12 +30,20 @@ def losses(config):
 
 @pytest.mark.parametrize("objective", ["clip", "slip", "silc", "multiview", "distill", "cosmos"])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_losses_in_float32_are_those_of_the_cpu(objective, accumulate):
+def test_losses_in_float32_are_those_of_the_cpu_and_texts_are_trimmed(objective, accumulate, monkeypatch):
     config = replace(ON_CARD, objective=objective, accumulate=accumulate)
     expected = losses(replace(config, device="cpu"))
+    lengths, whole = [], COSMOS.text_tower
+
+    def text_tower(core, ids):
+        lengths.append(ids.shape[1])
+        return whole(core, ids)
+
+    monkeypatch.setattr(COSMOS, "text_tower", text_tower)
     with pretended_card() as card:
         assert losses(config) == pytest.approx(expected, rel=1e-5)
     assert card.kernels
+    assert set(lengths) == {8, 10}  # a multiple of 8, and the whole context
 
 
 @pytest.mark.parametrize(("bf16", "scaled"), [(True, False), (False, True)])
