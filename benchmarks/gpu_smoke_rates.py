@@ -98,8 +98,10 @@ def rate_training(smoke: "Smoke") -> None:
         seconds = sorted(seconds_of_steps(config, smoke.device, 5))
         smoke.tell(f"samples/s of a training step, {case.label}", round(case.batch / seconds[len(seconds) // 2], 1))
         if on_gpu:
-            peak, plan = torch.cuda.max_memory_allocated(smoke.device), sum(memory(Workload(config)).values())
-            smoke.tell("peak memory over the plan of a dry run", round(peak / plan, 2))
+            planned = memory(Workload(config))
+            del planned["next batch"]  # there is none in these steps
+            peak = torch.cuda.max_memory_allocated(smoke.device)
+            smoke.tell("peak memory over the plan of a dry run", round(peak / sum(planned.values()), 2))
 
 
 def rate_loaded_training(smoke: "Smoke") -> None:

@@ -196,13 +196,14 @@ def measure(case: Case, device: Any, steps: int, on_gpu: bool) -> dict[str, Any]
 
     work = Workload(config)
     flops = {name: count for name, count in step_flops(work).items() if name != "recomputed"}
+    planned = {name: size for name, size in memory(work).items() if name != "next batch"}  # these steps have none
     low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
     return {
         "seconds": statistics.median(seconds),
         "quartiles": [low, high],
         "images_per_second": case.batch / statistics.median(seconds),
         "flops": sum(flops.values()),
-        "planned_bytes": sum(memory(work).values()),
+        "planned_bytes": sum(planned.values()),
         "peak_bytes": torch.cuda.max_memory_allocated(device) if on_gpu else None,
     }
 
@@ -313,7 +314,7 @@ def page(text: str, environment: dict[str, Any], peak: float) -> str:
         f"{hardware.get('gpu')}, CUDA {hardware.get('cuda')}, {hardware['cpu']}, Python {environment['python']}, torch "
         f"{packages['torch']}, open_clip_torch {packages['open_clip_torch']}. Dense 16-bit peak: {known}. Operations: "
         "`cosmos_core/sizing.py`, without those that checkpointing repeats. Planned memory: as in `cosmos-eval train "
-        "--dry-run`.\n\n"
+        "--dry-run`, without the next batch.\n\n"
         f"{text}\n"
     )
 

@@ -18,6 +18,9 @@ from cosmos_core.view_draws import CHANGES
 
 MOST_VALUES = 2**26
 """Values of the views that are changed together, which bounds the memory of intermediate results."""
+BYTES_PER_VALUE = 8
+"""Bytes of intermediate results for each value of the views that are changed together (measured on the default
+strengths)."""
 BOX_PASSES = 3
 """Pillow's Gaussian blur is this many box blurs in each direction (Gwosdek et al., SSVM 2011)."""
 

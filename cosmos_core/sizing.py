@@ -7,7 +7,7 @@ keeps for every token 2 W values of float32 (the inputs of its two norms), and (
 matrix products: both norms' outputs, queries, keys, values, the output of attention, and the hidden layer before and
 after its activation. Attention weights are not kept: fused kernels recompute them. With `grad_checkpointing` a block
 keeps its input only, and one block at a time keeps the rest while it runs again. Texts count with their whole context;
-on a CPU they need less, since their padding is trimmed.
+they need less unless the networks are compiled, since most of their padding is trimmed.
 
 **Arithmetic.** A product of (n, k) and (k, m) is 2 n k m operations. A block of T tokens does 2 T W^2 (4 + 2 F) for its
 matrices and 4 T^2 W for attention, without a discount for the causal half. The backward pass costs twice the forward.
@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.configs import checked, preset
+from cosmos_core.device_views import BYTES_PER_VALUE, MOST_VALUES
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.objectives import Objective, Views, build_objective, objective_class
@@ -225,6 +226,7 @@ def memory(work: Workload) -> dict[str, float]:
         "teacher (the average)": parameters * FLOAT,
         "16-bit copies of the weights": parameters * work.item if work.item < FLOAT else 0,
         "images": work.local_batch * pixels * FLOAT,
+        "next batch": next_batch_bytes(work),
         "activations of images": sum(work.image_tower.kept_bytes(*part, config.grad_checkpointing) for part in images),
         "activations of texts": work.text_tower.kept_bytes(*texts, config.grad_checkpointing),
         "activations of cross-attention": pooler_bytes(work, part_size),
@@ -236,6 +238,22 @@ def memory(work: Workload) -> dict[str, float]:
         "loss": loss_bytes(work),
     }
     return {name: size for name, size in sizes.items() if size}
+
+
+def next_batch_bytes(work: Workload) -> float:
+    """Most bytes of the batch that is prepared on a GPU while a step computes; none on a CPU.
+
+    Its memory is that of another stream, which the step cannot use meanwhile.
+    """
+    if work.config.device.startswith("cpu"):
+        return 0.0
+    most = ready = 0.0
+    for count, size in work.image_views:  # views of one size travel together
+        values = work.local_batch * count * 3 * size**2
+        changed = 0 if work.config.augment == "cpu" else min(values, MOST_VALUES)
+        ready += values * FLOAT
+        most = max(most, ready + values + changed * BYTES_PER_VALUE)  # with its 8-bit pixels
+    return most
 
 
 def pooler_bytes(work: Workload, batch: int) -> float:

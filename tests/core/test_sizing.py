@@ -1,8 +1,10 @@
 """What a plan says against what can be measured on a CPU: tensors that autograd keeps, operations that torch counts."""
 
 import copy
+import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.distributed._tools.mem_tracker import MemTracker
@@ -10,9 +12,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cosmos_core.config import TrainConfig, load_preset
+from cosmos_core.device_views import change_views
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS
 from cosmos_core.objectives import OBJECTIVES, build_objective
+from cosmos_core.peak_bytes import PeakBytes
 from cosmos_core.sizing import (
     Workload,
     loss_costs,
@@ -22,6 +26,7 @@ from cosmos_core.sizing import (
     step_flops,
     steps_of,
 )
+from cosmos_core.view_draws import changes_table
 from cosmos_core.views import MultiCrop
 
 SMALL = {
@@ -197,6 +202,24 @@ def test_memory_of_a_large_batch_is_the_peak_that_torch_tracks(objective: str):
         optimizer.step()
     (sizes,) = tracker.get_tracker_snapshot("peak").values()
     assert sum(memory(work).values()) == pytest.approx(max(sizes.values()), rel=0.2)
+
+
+def test_the_next_batch_takes_what_its_changes_take_at_most():
+    work = Workload(replace(CONFIG, batch_size=64, device="cuda", precision="fp32"))
+    views, draw = work.config.views, random.Random(0)
+    drawn = [views.draw((96, 80), draw) for _ in range(work.local_batch)]
+    finished = []
+    with PeakBytes() as counted:
+        first = 0
+        for count, size in work.image_views:
+            table = np.concatenate([changes_table(sample[first : first + count]) for sample in drawn])
+            pixels = torch.zeros(len(table), size, size, 3, dtype=torch.uint8)
+            finished.append(change_views(pixels, table, torch.from_numpy))
+            first += count
+            del pixels
+    assert memory(work)["next batch"] == pytest.approx(counted.peak, rel=0.1)
+    assert memory(Workload(replace(work.config, augment="cpu")))["next batch"] < 0.6 * counted.peak
+    assert "next batch" not in memory(Workload(replace(work.config, device="cpu")))
 
 
 def test_parameters_are_those_of_the_published_models():
