@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from cosmos_core.devices import send
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.feature_cache import ModelCache
 from cosmos_eval.profiling import phase
@@ -106,7 +107,7 @@ class CachedFeatures:
         result = features.tensor()
         if not_in_memory:
             is_everything_new = len(not_in_memory) == len(keys)  # then the result itself can be kept, without a copy
-            new = result if is_everything_new else result[torch.tensor(not_in_memory, device=result.device)]
+            new = result if is_everything_new else result[send(torch.tensor(not_in_memory), result.device)]
             self._keep_in_memory([keys[i] for i in not_in_memory], new)
         return result
 
@@ -196,7 +197,7 @@ class CachedFeatures:
             positions_by_block.setdefault(number, []).append(i)
         for number, of_block in positions_by_block.items():
             block = self._blocks[number][1]
-            positions = torch.tensor([locations[i][1] for i in of_block], device=block.device)
+            positions = send(torch.tensor([locations[i][1] for i in of_block]), block.device)
             features.put(of_block, block[positions])
         return features.tensor()
 
@@ -228,7 +229,7 @@ class _FeatureBuffer:
         if list(positions) == list(range(start, stop)):  # the usual case: no indices are copied to the device
             self._values[start:stop] = features
         else:
-            self._values[torch.tensor(positions, device=features.device)] = features
+            self._values[send(torch.tensor(positions), features.device)] = features
         for position in positions:
             self.is_filled[position] = True
 

@@ -47,12 +47,14 @@ def auto_batch_size(tower: "ImageTower", reporter: Reporter) -> int:
     """Return the batch size for `auto`.
 
     It is found by trial passes that measure memory, not time. So it depends on the model, the precision and the free
-    memory only, and the same run on a free device finds the same size again.
+    memory only, and the same run on a free device finds the same size again. Casts of weights that are kept for all
+    batches (`cosmos_eval.engine.kept_casts`, if the caller keeps them) are not free memory.
     """
     if tower.device.type != "cuda":
         reporter.note(f"batch size {DEFAULT_BATCH_SIZE}: auto measures memory on CUDA only")
         return DEFAULT_BATCH_SIZE
     image = tower.worker_preprocess(Image.new("RGB", (640, 480)))[None]
+    _peak_memory(tower, image, 1, tower.device)  # makes the casts
     torch.cuda.empty_cache()  # or memory that torch keeps for itself would not count as free
     free_bytes, _ = torch.cuda.mem_get_info(tower.device)
     size = find_largest_size(lambda size: _peak_memory(tower, image, size, tower.device), free_bytes * MEMORY_SHARE)

@@ -38,6 +38,7 @@ class HostCopy:
         """Return the values, on the CPU; waits for the work that was queued before the copy, not for later work."""
         if self._copied is not None:
             self._copied.synchronize()
+            self._copied = None
         return self._values
 
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -79,17 +79,25 @@ def _encode_batches(
             yield features.read() if isinstance(features, HostCopy) else features
 
 
-def check_late(launched: Iterable[tuple[_Value, FeatureCheck]], late: int, phase_name: str) -> Iterator[_Value]:
-    """Yield values whose features have passed their check, which is read `late` batches after they were launched.
+class Check(Protocol):
+    """A check of values that the device may still compute."""
+
+    def require_valid(self) -> None:
+        """Wait for the values; raise RequestError if they are not valid."""
+        ...
+
+
+def check_late(launched: Iterable[tuple[_Value, Check]], late: int, phase_name: str) -> Iterator[_Value]:
+    """Yield values that have passed their check, which is read `late` batches after they were launched.
 
     So the host waits for a batch while the device computes the next one. If launching fails, the values before it are
     still checked and yielded: the first failure in order is the one that is raised, and nothing that is good is lost.
 
     Args:
-        launched: for each batch, a value and the check of its features.
+        launched: for each batch, a value and its check.
         phase_name: of the profile, for the time that the host waits.
     """
-    waiting: deque[tuple[_Value, FeatureCheck]] = deque()
+    waiting: deque[tuple[_Value, Check]] = deque()
     failure: Exception | None = None
     batches = iter(launched)
     while failure is None:
@@ -107,7 +115,7 @@ def check_late(launched: Iterable[tuple[_Value, FeatureCheck]], late: int, phase
         raise failure
 
 
-def _first_checked(waiting: deque[tuple[_Value, FeatureCheck]], phase_name: str) -> _Value:
+def _first_checked(waiting: deque[tuple[_Value, Check]], phase_name: str) -> _Value:
     value, check = waiting.popleft()
     with phase(phase_name):
         check.require_valid()

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from cosmos_core.devices import send
 from cosmos_core.errors import RequestError
 from cosmos_core.memory_errors import report_out_of_memory
 from cosmos_core.short_repr import short_repr
@@ -29,7 +30,7 @@ from cosmos_eval.engine.dense import DenseFeatures
 from cosmos_eval.engine.encoding import encode_images, encode_texts
 from cosmos_eval.engine.image_loading import ReadTarget, compute_digests
 from cosmos_eval.engine.image_tower import ImageTower, decoder_for
-from cosmos_eval.engine.kept_casts import keeps_casts
+from cosmos_eval.engine.kept_casts import keeps_casts, kept_casts
 from cosmos_eval.engine.layer_progress import LayerProgress
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
 from cosmos_eval.engine.rank_group import RankGroup, Work
@@ -208,7 +209,7 @@ class Engine:
         """Return the batch size for `auto`. It is measured on the image tower; models without one get the default."""
         if self.is_precomputed or not self.has_features:
             return DEFAULT_BATCH_SIZE
-        with tower_precision(self.precision, self.device):
+        with kept_casts(self.model, self.keeps_casts), tower_precision(self.precision, self.device):
             return auto_batch_size(ImageTower(self.model), self.reporter)
 
     def image_features(self, images: Sequence[ImageSource]) -> Tensor:
@@ -255,7 +256,7 @@ class Engine:
             return self._encode_planned(encode_images, None, batches, plan, "images")
 
         features = self.cached_images.get_or_encode([digests[i] for i in first_positions], encode)
-        return features[distinct_index.to(features.device)]
+        return features[send(distinct_index, features.device)]
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Return the features (M, D) or (M, L, D) float32 of M texts, of unit length, on the model's device.
@@ -291,7 +292,7 @@ class Engine:
             return self._encode_planned(encode_texts, inputs.lengths is not None, batches, plan, "texts")
 
         features = self.cached_texts.get_or_encode([inputs.keys[i] for i in key_positions], encode)
-        return features[key_index[string_index].to(features.device)]
+        return features[send(key_index[string_index], features.device)]
 
     def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
         """Return the scores of N images and M texts, to be read in blocks (`cosmos_eval.engine.scores`).

@@ -17,10 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cosmos_core.devices import send
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.cached_features import EncodedBatches, feature_key
 from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.device_copies import HostCopy, late_batches
+from cosmos_eval.engine.encoding import check_late
 from cosmos_eval.engine.image_loading import image_batches
+from cosmos_eval.engine.kept_casts import kept_casts
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.tiles import not_finite
 from cosmos_eval.engine.unit_features import image_name, text_name
@@ -98,16 +102,35 @@ def key_bytes(keys: Sequence[str]) -> np.ndarray:
 
 def score_batches(engine: "Engine", inputs: PairInputs, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
     """Score batches of pairs on one rank; yield the scores (P,) of each (a `cosmos_eval.engine.rank_group.Work`)."""
-    images, texts = inputs
-    for pairs, batch in time_items(_prepare_batches(engine, inputs, list(batches)), "waiting"):
-        engine.layer_progress.start(len(batch))
-        with phase("pairs"), tower_precision(engine.precision, engine.device):
-            scores = engine.batch_splitter.encode("pairs", batch, partial(_score_batch, engine))
-        is_bad = ~torch.isfinite(scores)
+
+    def launch() -> Iterator[tuple[HostCopy, ScoreCheck]]:
+        for pairs, batch in time_items(_prepare_batches(engine, inputs, list(batches)), "waiting"):
+            engine.layer_progress.start(len(batch))
+            with phase("pairs"), tower_precision(engine.precision, engine.device):
+                scores = HostCopy(engine.batch_splitter.encode("pairs", batch, partial(_score_batch, engine)))
+            yield scores, ScoreCheck(engine.model, inputs, pairs, scores)
+
+    with kept_casts(engine.model, engine.keeps_casts):
+        for scores in check_late(launch(), late_batches(engine.device), "pairs"):
+            yield scores.read()
+
+
+@dataclass(frozen=True)
+class ScoreCheck:
+    """The check of the scores of a batch, which the device may still compute."""
+
+    model: Any
+    inputs: PairInputs
+    pairs: np.ndarray
+    """(P, 2) the pairs of the batch."""
+    scores: HostCopy
+
+    def require_valid(self) -> None:
+        """Wait for the scores; raise RequestError if one is not finite (the message names the first pair)."""
+        is_bad = ~torch.isfinite(self.scores.read())
         if is_bad.any():
-            image, text = pairs[int(is_bad.nonzero()[0])]
-            raise RequestError(not_finite(engine.model, image_name(images[image]), text_name(texts[text])))
-        yield scores.cpu()
+            (images, texts), (image, text) = self.inputs, self.pairs[int(is_bad.nonzero()[0])]
+            raise RequestError(not_finite(self.model, image_name(images[image]), text_name(texts[text])))
 
 
 def _score_batch(engine: "Engine", batch: PairBatch) -> Tensor:
@@ -115,10 +138,11 @@ def _score_batch(engine: "Engine", batch: PairBatch) -> Tensor:
     # A part of a batch may need only some of the batch's images.
     needed_images, image = batch.image.unique(return_inverse=True)
     with phase("copy"):
-        pixels = engine.tower.input(batch.pixels[needed_images])
+        pixels = batch.pixels[needed_images]
+        pixels = engine.tower.input(pixels.pin_memory() if engine.device.type == "cuda" else pixels)
     model, texts = engine.model, list(batch.texts)
     if not shares_pair_images(model):
-        values = model.score_pairs(pixels[image.to(pixels.device)], texts)
+        values = model.score_pairs(pixels[send(image, pixels.device)], texts)
         return as_scores(values, (len(batch),), f"{model.spec}: score_pairs")
     states = model.encode_pair_images(pixels)
     if not isinstance(states, Tensor) or states.ndim < 1 or len(states) != len(pixels):
@@ -127,7 +151,7 @@ def _score_batch(engine: "Engine", batch: PairBatch) -> Tensor:
             f"{model.spec}: encode_pair_images returned {shape} for {len(pixels)} images; return a tensor "
             f"({len(pixels)}, ...)"
         )
-    values = model.score_encoded_pairs(states[image.to(states.device)], texts)
+    values = model.score_encoded_pairs(states[send(image, states.device)], texts)
     return as_scores(values, (len(batch),), f"{model.spec}: score_encoded_pairs")
 
 

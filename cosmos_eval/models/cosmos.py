@@ -17,6 +17,7 @@ from cosmos_core.checkpoint import check_checkpoint, load_checkpoint
 from cosmos_core.configs import PRESETS, preset
 from cosmos_core.cross_scores import cross_scores, image_states
 from cosmos_core.dense import patch_features, supported_attentions
+from cosmos_core.devices import send
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.initial_weights import InitialWeights
@@ -73,7 +74,7 @@ class CosmosModel(ShortRepr):
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         with self._evaluation_mode():
-            ids = self.tokenize(list(texts)).to(self.device)
+            ids = send(self.tokenize(list(texts)), self.device)
             return as_features(self.core.encode_text(ids), len(texts), f"{self.spec}: encode_text")
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
@@ -94,7 +95,7 @@ class CosmosModel(ShortRepr):
     def attention_maps(self, x: Tensor, texts: Sequence[str]) -> AttentionMaps:
         """Weights of the cross-attention poolers, each image with its own text: see `AttentiveModel`."""
         with self._evaluation_mode():
-            ids = self.tokenize(list(texts)).to(self.device)
+            ids = send(self.tokenize(list(texts)), self.device)
             maps = attention_maps(self.core, x.to(self.device), ids)
         return replace(maps, words=tuple(words_of(self.tokenize, texts)))
 
@@ -164,7 +165,7 @@ class CrossScoringCosmos(CosmosModel):
 
     def score_encoded_pairs(self, states: Tensor, texts: Sequence[str]) -> Tensor:
         with self._evaluation_mode():
-            return cross_scores(self.core, states, self.tokenize(list(texts)).to(self.device))
+            return cross_scores(self.core, states, send(self.tokenize(list(texts)), self.device))
 
     def score_pairs(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         return self.score_encoded_pairs(self.encode_pair_images(images), texts)

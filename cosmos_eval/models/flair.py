@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cosmos_core.devices import send
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.text_tower import CausalText
@@ -48,7 +49,7 @@ class FlairModel(ShortRepr):
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        features = self.network.text_features(self.tokenize(list(texts)).to(self.device))
+        features = self.network.text_features(send(self.tokenize(list(texts)), self.device))
         return as_features(self._text_rows(features), len(texts), f"{self.spec}: encode_text")
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:

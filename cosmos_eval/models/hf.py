@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.dense import patch_features, require_supported_tower, supported_attentions
+from cosmos_core.devices import send
 from cosmos_core.initial_weights import InitialWeights
 from cosmos_core.transformers_layout import TOKEN_EMBEDDINGS, config_from_transformers, from_transformers
 from cosmos_eval.models.activation import activations_of
@@ -70,7 +71,7 @@ class HfModel(ShortRepr):
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        inputs = {key: value.to(self.device) for key, value in self._tokenizer_outputs(list(texts)).items()}
+        inputs = {key: send(value, self.device) for key, value in self._tokenizer_outputs(list(texts)).items()}
         features = text_features(self.family, self.network, inputs)
         return as_features(features, len(texts), f"{self.spec}: encode_text")
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cosmos_core.devices import send
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line
 from cosmos_eval.models.base import as_dense_float
@@ -127,7 +128,7 @@ class MatchingScores:
 
     @torch.no_grad()
     def score_encoded_pairs(self, states: Tensor, texts: Sequence[str]) -> Tensor:
-        inputs = {key: value.to(self.device) for key, value in self._tokenizer_outputs(list(texts)).items()}
+        inputs = {key: send(value, self.device) for key, value in self._tokenizer_outputs(list(texts)).items()}
         logits = as_dense_float(self.head.logits(self.network, states, inputs), f"{self.spec}: itm_head")
         return logits[:, 1] - logits[:, 0]
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cosmos_core.byte_pairs import faster_tokenizer
 from cosmos_core.dense import patch_features, require_supported_tower, supported_attentions
+from cosmos_core.devices import send
 from cosmos_core.errors import RequestError
 from cosmos_core.initial_weights import InitialWeights
 from cosmos_core.text_tower import POOLED_AT_END, causal_text
@@ -89,7 +90,7 @@ class OpenClipModel(ShortRepr):
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        features = self.network.encode_text(self.tokenizer(list(texts)).to(self.device))  # type: ignore[operator]
+        features = self.network.encode_text(send(self.tokenizer(list(texts)), self.device))  # type: ignore[operator]
         return as_features(features, len(texts), f"{self.spec}: encode_text")
 
     @property

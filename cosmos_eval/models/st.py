@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cosmos_core.devices import send
 from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.base import ShortRepr, as_features, scale_and_bias
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
@@ -99,7 +100,7 @@ class StModel(ShortRepr):
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         features = {
-            name: value.to(self.device) if isinstance(value, Tensor) else value
+            name: send(value, self.device) if isinstance(value, Tensor) else value
             for name, value in self._text_features(texts).items()
         }
         return as_features(self._embed(features, self.texts), len(texts), f"{self.spec}: encode_text")

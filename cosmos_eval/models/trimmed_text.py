@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from cosmos_core.devices import send
 from cosmos_core.text_tower import CausalText
 
 CHUNK = 4096
@@ -111,7 +112,7 @@ class TrimmedText:
         with self.evaluation_mode():
             return torch.cat(
                 [
-                    self.tower(ids.to(self.device), lengths.to(self.device)).float()
+                    self.tower(send(ids, self.device), send(lengths, self.device)).float()
                     for ids, lengths in zip(batch.ids.split(part_size), batch.lengths.split(part_size), strict=True)
                 ]
             )

@@ -1,5 +1,6 @@
 """All tasks on a pretended card: no tensor on a wrong device, the CPU's metrics in float32, few waits of the host."""
 
+from collections import Counter
 from unittest import mock
 
 import pytest
@@ -101,13 +102,66 @@ def test_the_host_never_waits_for_the_batch_of_images_that_it_has_just_launched(
         for counts in (card.waits, card.copies, card.late_waits):
             counts.clear()
         engine.image_features(images[4:])
-    assert card.waits.total() == 1  # which images are equal, once for all
+    assert not card.waits
     assert card.late_waits.total() == 9
-    assert card.copies.pop(next(place for place in card.copies if "pageable" in place)) == 1
-    assert {place.split(" at ")[0]: count for place, count in card.copies.items()} == {
-        "to card, pinned": 9,
-        "to host, pinned": 9,
-    }
+    assert copies_by_kind(card) == {"to card, pinned": 9 + 1, "to host, pinned": 9}  # 1: which images are equal
+
+
+def copies_by_kind(card):
+    kinds = Counter()
+    for place, count in card.copies.items():
+        kinds[place.split(" at ")[0]] += count
+    return kinds
+
+
+def test_the_host_never_waits_for_a_batch_of_texts():
+    texts = [f"{'a ' * (number % 5)}red circle {number}" for number in range(40)]
+    with pretended_card() as card:
+        engine = Engine(load_model("cosmos:toybox", device="cuda"), batch_size=1)
+        for counts in (card.waits, card.copies):
+            counts.clear()  # the weights
+        engine.text_features(texts)
+    assert not card.waits
+    assert card.late_waits.total() == 3
+    # ids, lengths and places of three batches, and which texts are equal
+    assert copies_by_kind(card) == {"to card, pinned": 3 * 3 + 1, "to host, pinned": 3}
+
+
+def test_the_scores_of_a_batch_of_pairs_are_read_when_the_next_one_is_launched():
+    spec = "cosmos:toybox?scorer=cross"
+    images, texts = make_images(8), [f"a {colour} circle" for colour in ("red", "green", "blue")]
+    pairs = torch.cartesian_prod(torch.arange(8), torch.arange(3))
+
+    def found(model):
+        return Engine(model, batch_size=4, precision="fp32").score_pairs(images, texts, pairs)
+
+    expected = found(load_model(spec))
+    with pretended_card() as card:
+        model = load_model(spec, device="cuda")
+        found(model)  # the normalisation's constants are copied once
+        for counts in (card.waits, card.late_waits, card.copies):
+            counts.clear()
+        torch.testing.assert_close(found(model), expected, rtol=0, atol=1e-6)
+    assert (card.late_waits.total(), card.waits.total()) == (5, 1)  # nothing follows the sixth batch
+    # images of each batch, which one each pair has, and the ids of its texts
+    assert copies_by_kind(card) == {"to card, pinned": 3 * 6, "to host, pinned": 6}
+
+
+def test_casts_that_are_kept_are_no_free_memory_for_the_batch_size(monkeypatch):
+    with pretended_card() as card:
+        casts_before = []
+
+        def free_memory(device):
+            casts_before.append(card.kernels["_to_copy"])
+            return 2**36, 2**36
+
+        monkeypatch.setattr("torch.cuda.mem_get_info", free_memory)
+        engine = Engine(load_model("cosmos:toybox", device="cuda"), batch_size="auto")
+        trials = card.kernels["_to_copy"]
+    assert engine.batch_size == 512
+    weights = sum(1 for name, _ in engine.model.core.named_parameters() if name.startswith("visual.resblocks"))
+    assert casts_before[0] > weights
+    assert trials - casts_before[0] < 5 * casts_before[0]  # five trials that cast inputs only
 
 
 @pytest.mark.usefixtures("pinned")
