@@ -1,6 +1,8 @@
-"""Measure how near an evaluation comes to min(decode, forward), with a simulated card and real decoding.
+"""Measure how near evaluation and training come to the slower of input and card: a simulated card, real decoding.
 
-    python benchmarks/pipeline.py [--quick] [--workers N ...]
+    python benchmarks/pipeline.py [--quick] [--workers N ...] [--only evaluation | training]
+
+Evaluation, as a share of min(decode, forward):
 
 A thread stands for the card: it sleeps a fixed time for each batch, one batch after the other, and the tower returns
 at once, as a tower on CUDA does. JPEG files of 640 by 480 are decoded and resized to 224. The engine is the real one:
@@ -9,19 +11,19 @@ decoding does, one that takes as long, and one that takes twice as long. What is
 min(decode, forward), where decode is the rate of the loader alone with the same workers, measured in turns with it.
 
 `before`: the host waits for each batch before it loads the next one; `now`: it reads the check of a batch after it has
-launched the next one (`cosmos_eval.engine.device_copies`). The last line printed is JSON.
+launched the next one (`cosmos_eval.engine.device_copies`).
+
+Training, as a share of min(loader, step): see `training_share.py`. The last line printed is JSON.
 """
 
 import argparse
 import json
 import os
-import queue
 import statistics
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,40 +33,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch import Tensor
 
+from benchmarks import training_share
 from benchmarks.images import SIZE, write_images
 from benchmarks.output import last_line
+from benchmarks.simulated_card import CARDS, Card
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.models.preprocess import ImagePreprocess
 
 BATCH = 16
-CARDS = {"fast": 0.5, "equal": 1.0, "slow": 2.0}
-"""Simulated card -> seconds for a batch, as a multiple of those of decoding it."""
-
-
-class Card:
-    """A thread that sleeps for each batch that it is given."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.queue: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
-        self.last_batch = threading.Event()
-        self.thread = threading.Thread(target=self._compute, daemon=True)
-        self.thread.start()
-
-    def launch(self) -> None:
-        self.last_batch = threading.Event()
-        self.queue.put(self.last_batch)
-
-    def _compute(self) -> None:
-        while (batch := self.queue.get()) is not None:
-            time.sleep(self.seconds)
-            batch.set()
-
-    def end(self) -> None:
-        self.queue.put(None)
-        self.thread.join()
 
 
 class Pixels(ImagePreprocess):
@@ -127,29 +105,26 @@ def evaluate(images: Sequence[FileImage], workers: int, seconds: float, late: in
     return elapsed
 
 
-def measure(count: int, repetitions: int, workers: int) -> dict[str, Any]:
-    """Return the shares of min(decode, forward) that are reached, by card, before and now, and the rates."""
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        images = write_images(count, Path(folder))
-        batches = -(-count // BATCH)
-        decode(images[:BATCH], 0)
-        shares: dict[str, list[float]] = {f"{card}_{arm}": [] for card in CARDS for arm in ("before", "now")}
-        decoding: list[float] = []
-        for _ in range(repetitions):
-            for card, factor in CARDS.items():
-                decode_seconds = decode(images, workers)
-                forward_seconds = factor * decode_seconds / batches
-                for arm, late in (("before", 0), ("now", 1)):
-                    seconds = evaluate(images, workers, forward_seconds, late)
-                    again = decode(images, workers)  # the machine may have become faster or slower meanwhile
-                    limit = max((decode_seconds + again) / 2, forward_seconds * batches)
-                    shares[f"{card}_{arm}"].append(limit / seconds)
-                    decode_seconds = again
-                    decoding.append(again)
+def measure(images: Sequence[FileImage], repetitions: int, workers: int) -> dict[str, Any]:
+    """Return the shares of min(decode, forward) that are reached, by card, before and now, and the rate of decoding."""
+    batches = -(-len(images) // BATCH)
+    decode(images[:BATCH], 0)
+    shares: dict[str, list[float]] = {f"{card}_{arm}": [] for card in CARDS for arm in ("before", "now")}
+    decoding: list[float] = []
+    for _ in range(repetitions):
+        for card, factor in CARDS.items():
+            decode_seconds = decode(images, workers)
+            forward_seconds = factor * decode_seconds / batches
+            for arm, late in (("before", 0), ("now", 1)):
+                seconds = evaluate(images, workers, forward_seconds, late)
+                again = decode(images, workers)  # the machine may have become faster or slower meanwhile
+                limit = max((decode_seconds + again) / 2, forward_seconds * batches)
+                shares[f"{card}_{arm}"].append(limit / seconds)
+                decode_seconds = again
+                decoding.append(again)
     return {
         "share": {name: statistics.median(values) for name, values in shares.items()},
-        "decode_per_second": count / statistics.median(decoding),
+        "decode_per_second": len(images) / statistics.median(decoding),
     }
 
 
@@ -157,18 +132,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="256 images and one repetition, instead of 512 and three")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1], help="loader processes to measure with")
+    parser.add_argument("--only", choices=("evaluation", "training"), help="this half")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
-    figures, ratios = {}, {}
-    for workers in arguments.workers:
-        measured = measure(256 if arguments.quick else 512, 1 if arguments.quick else 3, workers)
-        figures[f"workers_{workers}"] = measured
-        print(f"{workers} workers: decoding alone {measured['decode_per_second']:.0f} images/s")
-        for card in CARDS:
-            before, now = (measured["share"][f"{card}_{arm}"] for arm in ("before", "now"))
-            print(f"  {card:<6} card: {before:.2f} of min(decode, forward) before, {now:.2f} now")
-            ratios[f"workers_{workers}_{card}"] = now / before
+    torch.set_num_threads(1)
+    figures: dict[str, dict[str, Any]] = {f"workers_{workers}": {} for workers in arguments.workers}
+    ratios = {}
+    with tempfile.TemporaryDirectory() as folder:
+        images = write_images(256 if arguments.quick else 512, Path(folder))
+        repetitions = 1 if arguments.quick else 3
+        for workers in arguments.workers:
+            measured = figures[f"workers_{workers}"]
+            if arguments.only != "training":
+                measured |= measure(images, repetitions, workers)
+                print(f"{workers} workers: decoding alone {measured['decode_per_second']:.0f} images/s")
+                ratios |= compare(measured["share"], f"workers_{workers}", "min(decode, forward)")
+            if arguments.only != "evaluation":
+                measured |= training_share.measure(images, repetitions, workers)
+                print(f"{workers} workers: loading alone {measured['samples_per_second']:.0f} training samples/s")
+                ratios |= compare(measured["training_share"], f"training_workers_{workers}", "min(loader, step)")
     print(json.dumps(last_line("pipeline", ratios, figures, "cpu", 1, load)))
+
+
+def compare(shares: Mapping[str, float], name: str, limit: str) -> dict[str, float]:
+    """Print the shares of each card, and return how many times larger they are now than before."""
+    ratios = {}
+    for card in CARDS:
+        before, now = (shares[f"{card}_{arm}"] for arm in ("before", "now"))
+        print(f"  {card:<6} card: {before:.2f} of {limit} before, {now:.2f} now", flush=True)
+        ratios[f"{name}_{card}"] = now / before
+    return ratios
 
 
 if __name__ == "__main__":

@@ -10,16 +10,21 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
-from cosmos_core.checkpoint import read_file
-from cosmos_core.config import load_preset
+from cosmos_core.checkpoint import load_checkpoint, read_file
+from cosmos_core.config import TrainConfig, load_preset
 from cosmos_core.errors import RequestError
+from cosmos_core.train import Callback, Run, train
+from cosmos_eval import evaluate
 from cosmos_eval.cli import main as cli
+from cosmos_eval.training.initial import prepare_initial
 from tests.core.siglip import put_distribution
-from tests.helpers.killing import ended, start_ranks
-from tests.helpers.tiny_runs import TINY
+from tests.helpers.killing import SERVER, ended, places, start_ranks
+from tests.helpers.rank_runs import world
+from tests.helpers.tiny_runs import TINY, checkpoint
 
 TINY_RUN = {
     "model": TINY,
@@ -187,6 +192,50 @@ def test_under_torchrun_one_rank_prints_and_writes(ranks: int, tiny: Path, tmp_p
     assert [ended(process) for process in again] == [2] * ranks
     lines = "".join(log.read_text() for log in logs).splitlines()
     assert [line.count("holds a finished training") for line in lines] == [1]
+
+
+class AtTheStart(Callback):
+    """Writes, before the first step, this rank's weights and what an evaluation of its teacher gives."""
+
+    def __init__(self, benchmark: str, out: Path) -> None:
+        self.benchmark, self.out = benchmark, out
+
+    def on_start(self, run: Run) -> None:
+        (result,) = evaluate(run.teacher, self.benchmark)
+        metrics = {name: metric.value for name, metric in result.metrics.items()}
+        networks = {"student": run.student.state_dict(), "teacher": run.teacher.state_dict()}
+        torch.save({"step": run.step, "metrics": metrics, **networks}, self.out / f"{run.world.rank}.pt")
+
+
+def train_on_rank(environment: dict[str, str], config: TrainConfig, benchmark: str, out: Path) -> None:
+    """In a process of its own."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    config, initial = prepare_initial(config)
+    train(config, callbacks=[AtTheStart(benchmark, out)], initial=initial)
+
+
+def test_two_ranks_start_from_the_weights_of_init(tiny: Path, tmp_path: Path):
+    weights = checkpoint(tmp_path / "weights.pt", 7)
+    world(tmp_path)
+    benchmark = str(tmp_path / "tiny-retrieval.yaml")
+    config = load_preset(tiny, [f"init=cosmos:{weights}", "model=", "steps=1"])
+    processes = [
+        SERVER.Process(target=train_on_rank, args=(environment, config, benchmark, tmp_path))
+        for environment in places(2)
+    ]
+    for process in processes:
+        process.start()
+    assert [ended(process) for process in processes] == [0, 0]
+    given = load_checkpoint(weights).state_dict()
+    (expected,) = evaluate(f"cosmos:{weights}", benchmark)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert found["step"] == 0
+        for network in ("student", "teacher"):
+            assert found[network].keys() == given.keys()
+            assert all(torch.equal(value, given[name]) for name, value in found[network].items())
+        assert found["metrics"] == {name: metric.value for name, metric in expected.metrics.items()}
 
 
 @pytest.mark.parametrize(("rank", "said"), [("0", "cosmos-eval: the card"), ("3", "cosmos-eval: rank 3: the card")])

@@ -153,15 +153,15 @@ def test_casts_that_are_kept_are_no_free_memory_for_the_batch_size(monkeypatch):
 
         def free_memory(device):
             casts_before.append(card.kernels["_to_copy"])
-            return 2**36, 2**36
+            return 2**21, 2**36
 
         monkeypatch.setattr("torch.cuda.mem_get_info", free_memory)
         engine = Engine(load_model("cosmos:toybox", device="cuda"), batch_size="auto")
         trials = card.kernels["_to_copy"]
-    assert engine.batch_size == 512
+    assert engine.batch_size == 32
     weights = sum(1 for name, _ in engine.model.core.named_parameters() if name.startswith("visual.resblocks"))
     assert casts_before[0] > weights
-    assert trials - casts_before[0] < 5 * casts_before[0]  # five trials that cast inputs only
+    assert trials - casts_before[0] < casts_before[0]  # the trial casts its inputs only
 
 
 @pytest.mark.usefixtures("pinned")

@@ -104,19 +104,19 @@ def start_ranks(
     logs: list[Path] | None = None,
 ) -> Any:
     """One start of the command on several ranks, as torchrun makes them; `kills` and `logs` by rank."""
+    return [
+        start(arguments, (kills or {}).get(rank), logs[rank] if logs else log, place)
+        for rank, place in enumerate(places(ranks))
+    ]
+
+
+def places(ranks: int) -> list[dict[str, str]]:
+    """The variables that torchrun would set for each of these ranks."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
-    return [
-        start(
-            arguments,
-            (kills or {}).get(rank),
-            logs[rank] if logs else log,
-            {**place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(ranks)
-    ]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
 
 
 def ended(process: Any, timeout: float = 300) -> int:
