@@ -3,7 +3,6 @@
 import io
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,7 +17,9 @@ from benchmarks.random_model import random_model
 from benchmarks.train_throughput import TINY, Case, config_of, seconds_of_steps
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.engine import Engine
+from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.engine.image_tower import ImageTower
+from cosmos_eval.engine.kept_casts import keeps_casts, kept_casts
 from cosmos_eval.engine.precision import resolve_precision, tower_precision
 
 if TYPE_CHECKING:
@@ -38,35 +39,53 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def most_workers() -> int:
+    """One for each core but that of the main process, 32 at most, as `--workers auto` chooses."""
+    return min(32, max(1, usable_cores() - 1))
+
+
 def rate_forward(smoke: "Smoke") -> None:
     """Images a second of the tower of ViT-B/16, with pixels that are ready on the device."""
     model = open_model(smoke)
-    tower = ImageTower(model)
     for precision in dict.fromkeys((resolve_precision("auto", smoke.device), "fp32")):
         for size in (8,) if smoke.tiny else (64, 256, 512):
-            x = torch.randn(size, 3, *model.network.visual.image_size, device=smoke.device)  # type: ignore[union-attr]
-            with tower_precision(precision, smoke.device):
-                images_per_second = smoke.rate(size, partial(tower.encode, x))
-            smoke.tell(f"images/s of the tower, {precision}, batch {size}", images_per_second)
+            smoke.tell(f"images/s of the tower, {precision}, batch {size}", tower_rate(smoke, model, precision, size))
+
+
+def tower_rate(smoke: "Smoke", model: "OpenClipModel", precision: str, size: int) -> float:
+    """Images a second of the tower, as the engine calls it: weights cast once."""
+    tower = ImageTower(model)
+    x = torch.randn(size, 3, *model.network.visual.image_size, device=smoke.device)  # type: ignore[union-attr]
+    if smoke.device.type == "cuda":
+        x = x.contiguous(memory_format=torch.channels_last)
+    with kept_casts(model, keeps_casts(precision, smoke.device, False)), tower_precision(precision, smoke.device):
+        return smoke.rate(size, partial(tower.encode, x))
 
 
 def rate_evaluation(smoke: "Smoke") -> None:
-    """Images a second from JPEG files to features, by workers, beside decoding and resizing alone."""
-    model = open_model(smoke)
+    """Images a second from JPEG files to features, by workers, and the share of min(decode, forward) that this is."""
+    model, size = open_model(smoke), 8 if smoke.tiny else 256
+    forward = tower_rate(smoke, model, resolve_precision("auto", smoke.device), size)
     count = 64 if smoke.tiny else 3000
-    cores = usable_cores()
     with tempfile.TemporaryDirectory() as folder:
         images = write_jpegs(Path(folder), count)
-        first = images[: min(64, count)]
-        decoded = smoke.rate(len(first), lambda: [model.preprocess(image.load()) for image in first], repeat=1)
-        smoke.tell("images/s of decoding and resizing, one core", decoded)
-        for workers in dict.fromkeys((0, max(1, cores // 2), max(1, cores - 1))):
+        for image in images:
+            image.digest()  # files are hashed before
+        for workers in dict.fromkeys((0, max(1, usable_cores() // 2), most_workers())):
             part = images if workers else images[: max(64, count // 8)]
-            engine = Engine(model, batch_size=64, workers=workers)
-            start = time.perf_counter()
-            engine.image_features(part)
-            smoke.synchronize()
-            smoke.tell(f"images/s from files, {workers} workers", round(len(part) / (time.perf_counter() - start)))
+            engine = Engine(model, batch_size=size, workers=workers)
+
+            def load(part: list[FileImage] = part, engine: Engine = engine) -> None:
+                pin = smoke.device.type == "cuda"
+                for _ in image_batches(part, engine.tower.worker_preprocess, size, engine.workers, pin_memory=pin):
+                    pass
+
+            decoded = smoke.rate_once(len(part), load)
+            from_files = smoke.rate_once(len(part), partial(engine.image_features, part))
+            smoke.tell(f"images/s of decoding and resizing, {workers} workers", decoded)
+            smoke.tell(f"images/s from files, {workers} workers", from_files)
+            share = round(from_files / min(decoded, forward), 2)
+            smoke.tell(f"share of min(decode, forward), {workers} workers", share)
 
 
 def write_jpegs(folder: Path, count: int) -> list[FileImage]:
@@ -86,47 +105,82 @@ def write_jpegs(folder: Path, count: int) -> list[FileImage]:
     return images
 
 
+def training_case(smoke: "Smoke") -> Case:
+    """COSMOS's step of as many samples as the plan of a dry run fits in four fifths of the free memory."""
+    if smoke.tiny or smoke.device.type != "cuda":
+        return Case("fp32", 8)
+    from cosmos_core.sizing import Workload, memory
+
+    free, _ = torch.cuda.mem_get_info(smoke.device)
+    for batch in (128, 64, 32, 16):
+        case = Case("auto", batch)
+        if sum(memory(Workload(config_of(case, str(smoke.device), tiny=False))).values()) < 0.8 * free:
+            return case
+    return Case("auto", 8)
+
+
 def rate_training(smoke: "Smoke") -> None:
     """Samples a second of COSMOS's step (ViT-B/16, 2 + 6 views) with views that are ready on the device."""
     from cosmos_core.sizing import Workload, memory
 
-    on_gpu = smoke.device.type == "cuda"
-    for case in (Case("auto" if on_gpu else "fp32", 8 if smoke.tiny else 128),):
-        config = config_of(case, smoke.device.type, tiny=smoke.tiny)
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats(smoke.device)
-        seconds = sorted(seconds_of_steps(config, smoke.device, 5))
-        smoke.tell(f"samples/s of a training step, {case.label}", round(case.batch / seconds[len(seconds) // 2], 1))
-        if on_gpu:
-            planned = memory(Workload(config))
-            del planned["next batch"]  # there is none in these steps
-            peak = torch.cuda.max_memory_allocated(smoke.device)
-            smoke.tell("peak memory over the plan of a dry run", round(peak / sum(planned.values()), 2))
+    on_gpu, case = smoke.device.type == "cuda", training_case(smoke)
+    config = config_of(case, str(smoke.device), tiny=smoke.tiny)
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(smoke.device)
+    seconds = sorted(seconds_of_steps(config, smoke.device, 5))
+    smoke.tell(step_figure(case), round(case.batch / seconds[len(seconds) // 2], 1))
+    if on_gpu:
+        planned = memory(Workload(config))
+        del planned["next batch"]  # there is none in these steps
+        peak = torch.cuda.max_memory_allocated(smoke.device)
+        smoke.tell("peak memory over the plan of a dry run", round(peak / sum(planned.values()), 2))
+
+
+def step_figure(case: Case) -> str:
+    return f"samples/s of a training step, {case.label}"
 
 
 def rate_loaded_training(smoke: "Smoke") -> None:
-    """Samples a second of the same step with views that workers make from JPEG files."""
+    """Samples a second of training with views from JPEG files, beside the step and the loader alone."""
+    from cosmos_core.data.open_loader import open_loader
+    from cosmos_core.sizing import Workload
+    from cosmos_core.tokenizer import build_tokenizer
     from cosmos_core.train import train
 
-    cores = usable_cores()
-    case = Case("auto" if smoke.device.type == "cuda" else "fp32", 8 if smoke.tiny else 128)
-    workers = 0 if smoke.tiny else max(1, cores - 1)
-    steps = 3 if smoke.tiny else 20
+    steps, workers = 3 if smoke.tiny else 20, 0 if smoke.tiny else most_workers()
+    case = training_case(smoke)
+    if step_figure(case) not in smoke.figures:
+        rate_training(smoke)
+    step = smoke.figures[step_figure(case)]
+    lanes = max(1, workers)
+    case = replace(case, batch=max(1, case.batch // lanes) * lanes)
     with tempfile.TemporaryDirectory() as folder:
-        images = [np.asarray(image.load()) for image in write_jpegs(Path(folder), 32)]
+        files = [image.path.read_bytes() for image in write_jpegs(Path(folder), 32)]
     text = "a photo of a dog that plays on the beach. The sand is wet."
     samples = [
-        (str(index), images[index % 32], {"raw_caption": text, "shortIB_captions": text, "longIB_captions": text})
+        (str(index), files[index % 32], {"raw_caption": text, "shortIB_captions": text, "longIB_captions": text})
         for index in range(case.batch * (steps + 1))
     ]
     config = replace(
-        config_of(case, smoke.device.type, tiny=smoke.tiny),
-        **{"steps": steps, "warmup": 1, "workers": workers, "lanes": 2 ** (max(1, workers).bit_length() - 1)},
+        config_of(case, str(smoke.device), tiny=smoke.tiny),
+        **{"steps": steps, "warmup": 1, "workers": workers, "lanes": lanes},
         **{"log_every": steps - 1, "samples": len(samples), "out": ""},
     )
-    line = train(config, samples).metrics[-1]
+    loader = open_loader(config, config.required_views(), build_tokenizer(Workload(config).model["text_cfg"]), samples)
+    loader.change_on_device(smoke.device.type == "cuda")
+    batches = loader.batches()
+    next(batches)  # the workers have started
+
+    def load() -> None:
+        for _ in range(steps - 1):
+            next(batches)
+
+    loaded = smoke.rate_once(case.batch * (steps - 1), load)
+    loader.close()
+    line = train(config, samples).metrics[1]  # of all steps but the first and the last, for which nothing is prefetched
+    smoke.tell(f"samples/s of the loader alone, {workers} workers", loaded)
     smoke.tell(f"samples/s of a training step fed by {workers} workers", round(line["samples_per_second"], 1))
-    smoke.tell("share of the time that waits for data", round(line["data_wait"], 3))
+    smoke.tell("share of min(loader, step)", round(line["samples_per_second"] / min(loaded, step), 2))
 
 
 RATES: dict[str, Callable[["Smoke"], None]] = {

@@ -32,7 +32,7 @@ class HostCopy:
         self._values = torch.empty(values.shape, dtype=values.dtype).pin_memory()
         self._values.copy_(values, non_blocking=True)
         self._copied = torch.cuda.Event(blocking=True)  # sleeps: workers need the core
-        self._copied.record()
+        self._copied.record(torch.cuda.current_stream(values.device))  # not of the current device, which may be another
 
     def read(self) -> Tensor:
         """Return the values, on the CPU; waits for the work that was queued before the copy, not for later work."""
