@@ -31,7 +31,7 @@ PHASES = {
 """Phase, as profile.json has it -> description for tables."""
 IMAGE_PHASES = ("reading", "waiting", "copy", "images")
 """Phases that an image goes through until it is encoded."""
-PIPELINED_PHASES = ("waiting", "copy", "images", "windows")
+PIPELINED_PHASES = ("waiting", "copy", "images", "windows", "pairs")
 """Phases whose borders do not wait for the device: batches overlap there, and waiting would end that. The engine waits
 for each batch in its own phase, after it has launched the next one (`cosmos_eval.engine.encoding.check_late`)."""
 STAGES = {"decode": ("waiting",), "forward": ("images", "windows"), "main thread": ("reading", "copy", "rows", "store")}

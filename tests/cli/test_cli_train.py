@@ -219,7 +219,9 @@ def test_two_ranks_start_from_the_weights_of_init(tiny: Path, tmp_path: Path):
     weights = checkpoint(tmp_path / "weights.pt", 7)
     world(tmp_path)
     benchmark = str(tmp_path / "tiny-retrieval.yaml")
-    config = load_preset(tiny, [f"init=cosmos:{weights}", "model=", "steps=1"])
+    other = write_shard(tmp_path / "more.tar", 20)  # as a later stage has: other data in other proportions
+    data = [f"data={tmp_path / 'colours.tar'}::{other}", "data_weights=1::3", "samples=16"]
+    config = load_preset(tiny, [f"init=cosmos:{weights}", "model=", "steps=1", *data])
     processes = [
         SERVER.Process(target=train_on_rank, args=(environment, config, benchmark, tmp_path))
         for environment in places(2)
