@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="small models and few samples, to try the script")
     parser.add_argument("--only", nargs="+", choices=[*CHECKS, *RATES], help="these stages")
     parser.add_argument("--out", type=Path, help="also write the tables to this file")
-    options = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(words)
     load, start = os.getloadavg()[0], time.monotonic()
     try:
         smoke = Smoke(numbered(require_device(options.device)), options.tiny)
@@ -108,14 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             smoke.left_out.append(name)
             continue
         run_stage(smoke, name, stage)
-    text = "\n".join(tables(smoke))
-    print(text)
-    command = "python benchmarks/gpu_smoke.py " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    if options.out:
-        title = f"GPU check: {describe_device(smoke.device)}"
-        options.out.write_text(
-            page(title, text, command.strip(), str(smoke.device), PACKAGES, torch.get_num_threads()), encoding="utf-8"
-        )
+        write_page(smoke, options.out, words)  # after each stage, in case that a later one is cut off
+    write_page(smoke, options.out, words)
+    print("\n".join(tables(smoke)))
     figures = {**smoke.figures, "checks": len(smoke.checks), "failed": smoke.failed, "left_out": smoke.left_out}
     print(json.dumps(last_line("gpu_smoke", {}, figures, str(smoke.device), torch.get_num_threads(), load)))
     return 1 if smoke.failed else 0
@@ -153,6 +149,15 @@ def run_stage(smoke: Smoke, name: str, stage: Callable[[Smoke], None]) -> None:
     except RuntimeError as error:  # after a fault of a kernel every call fails; the page is still written
         smoke.failed.append(f"{name} ({' '.join(str(error).split())[:200]})")
     print(f"  {name}: {time.monotonic() - start:.1f} s", flush=True)
+
+
+def write_page(smoke: Smoke, path: Path | None, words: Sequence[str]) -> None:
+    """Write what was found so far, if there is a path; `words` are the arguments of the command."""
+    if path is not None:
+        title, command = f"GPU check: {describe_device(smoke.device)}", " ".join(["benchmarks/gpu_smoke.py", *words])
+        text = "\n".join(tables(smoke))
+        content = page(title, text, f"python {command}", str(smoke.device), PACKAGES, torch.get_num_threads())
+        path.write_text(content, encoding="utf-8")
 
 
 def tables(smoke: Smoke) -> list[str]:
