@@ -13,7 +13,8 @@ from torch.nn.functional import normalize
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, has_similarity, is_pair_scorer, read_facts
+from cosmos_eval.models.abilities import has_similarity, is_pair_scorer, read_facts
+from cosmos_eval.models.base import Model
 from cosmos_eval.models.hf_families import families_table
 from cosmos_eval.models.hf_preprocess import unpack_patches
 from cosmos_eval.models.preflight import check_model
