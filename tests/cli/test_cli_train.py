@@ -22,7 +22,8 @@ from cosmos_eval import evaluate
 from cosmos_eval.cli import main as cli
 from cosmos_eval.training.initial import prepare_initial
 from tests.core.siglip import put_distribution
-from tests.helpers.killing import SERVER, ended, places, start_ranks
+from tests.helpers.fork_server import SERVER
+from tests.helpers.killing import ended, places, start_ranks
 from tests.helpers.rank_runs import world
 from tests.helpers.tiny_runs import TINY, checkpoint
 
