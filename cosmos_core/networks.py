@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
+from cosmos_core.fsdp import forget_forward, is_sharded, split_groups
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.objectives import Objective
 from cosmos_core.parts import frozen_names
@@ -33,11 +34,12 @@ def build_optimizer(config: TrainConfig, student: COSMOS, objective: Objective |
     objective_groups = [] if objective is None else parameter_groups(objective, config.weight_decay)
     # None lets torch choose, so that runs on a CPU keep their bits.
     fused = True if next(student.parameters()).device.type == "cuda" else None
+    groups = [
+        *parameter_groups(student, config.weight_decay, config.layer_decay),
+        *(group for group in objective_groups if group["params"]),
+    ]
     return torch.optim.AdamW(
-        [
-            *parameter_groups(student, config.weight_decay, config.layer_decay),
-            *(group for group in objective_groups if group["params"]),
-        ],
+        split_groups(groups),
         lr=config.lr,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
@@ -65,7 +67,7 @@ class Networks:
     """Student and teacher with the wrappers that the configuration asks for.
 
     Args:
-        student, teacher: the unwrapped modules, equal on all ranks. Parameters the objective does not use are frozen.
+        student, teacher: the unwrapped modules, equal on all ranks, or split over them (`cosmos_core.fsdp`). Parameters the objective does not use are frozen.
         objective: decides which parameters are used, and whether cross-modal features are.
         world: the ranks; with several, gradients of `student` are averaged over them in the backward pass.
     """
@@ -83,7 +85,8 @@ class Networks:
                 # splitting the graph at DDP's buckets is not implemented for graphs that hold checkpoints
                 torch._dynamo.config.optimize_ddp = False
             self._student, self._teacher = torch.compile(student), torch.compile(teacher)
-        self._ddp = wrap_in_ddp(self._student, world) if world.size > 1 else None
+        self.sharded = is_sharded(student)
+        self._ddp = wrap_in_ddp(self._student, world) if world.size > 1 and not self.sharded else None
 
     def student(self, images: list[Tensor], texts: Tensor, batch_size: int, sync: bool = True) -> Features:
         """The student's features, with cross-modal ones if the objective uses them.
@@ -93,11 +96,15 @@ class Networks:
             texts: (n * B, L), caption-major.
             batch_size: B.
             sync: whether the backward pass through these features averages over ranks all gradients accumulated so far;
-                if not, gradients are only added on this rank.
+                if not, gradients are only added on this rank. Split networks average in every backward pass: what is
+                added up on a rank would be whole.
         """
         cross_batch_size = batch_size if self.cross_attention else None
         if self._ddp is None or not torch.is_grad_enabled():
-            return self._student(images, texts, cross_batch_size)
+            features = self._student(images, texts, cross_batch_size)
+            if self.sharded and not torch.is_grad_enabled():
+                forget_forward(self._student)
+            return features
         gradient_sync: AbstractContextManager = nullcontext() if sync else self._ddp.no_sync()
         with gradient_sync:
             return self._ddp(images, texts, cross_batch_size)
@@ -105,7 +112,10 @@ class Networks:
     @torch.no_grad()
     def teacher(self, images: list[Tensor], texts: Tensor, batch_size: int) -> Features:
         """The teacher's features of the two global crops and the two global captions, without gradient."""
-        return self._teacher(images[:2], texts[: 2 * batch_size])
+        features = self._teacher(images[:2], texts[: 2 * batch_size])
+        if self.sharded:
+            forget_forward(self._teacher)
+        return features
 
 
 def wrap_in_ddp(network: Callable[..., Features], world: World) -> DistributedDataParallel:

@@ -28,6 +28,14 @@ ON_TWO: dict[str, dict[str, Any]] = {
     "frozen blocks, rates by layer": {"freeze": "text.blocks.0, temperatures", "layer_decay": 0.5},
     "recomputed activations": {"grad_checkpointing": True},
     "recomputed activations, in parts": {"grad_checkpointing": True, "accumulate": 2},
+    **{f"split {name}": {"fsdp": True, "objective": name, "grad_clip": 0.5} for name in ("cosmos", "clip", "siglip")},
+    **{f"split {name}, in parts": {"fsdp": True, "objective": name, "accumulate": 2} for name in ("cosmos", "clip")},
+    "split, recomputed activations, in parts": {"fsdp": True, "grad_checkpointing": True, "accumulate": 2},
+    "split, rates by layer": {"fsdp": True, "freeze": "text.blocks.0", "layer_decay": 0.5},
+    "split, heads alone": {
+        "fsdp": True,
+        "freeze": "image.embeddings, image.blocks.0-1, text.embeddings, text.blocks.0-1",
+    },
 }
 ON_FOUR: dict[str, dict[str, Any]] = {"cosmos": {"grad_clip": 0.5}, "cosmos, in parts": {"accumulate": 2}}
 CASES = [*((2, case) for case in ON_TWO), *((4, case) for case in ON_FOUR)]
@@ -112,7 +120,8 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Found]:
 
 @pytest.mark.parametrize(("size", "case"), CASES)
 def test_ranks_take_the_step_of_one_process_with_all_samples(ranks: Callable[[int], Found], size: int, case: str):
-    alone = steps_of({**(ON_TWO | ON_FOUR)[case], "accumulate": 1, "grad_checkpointing": False}, World())
+    plain = {"accumulate": 1, "grad_checkpointing": False, "fsdp": False}
+    alone = steps_of({**(ON_TWO | ON_FOUR)[case], **plain}, World())
     for rank in ranks(size):
         found = rank["steps"][case]
         assert found["names"] == alone["names"]
