@@ -7,8 +7,8 @@ backward pass, which averages its gradients over the ranks and leaves each rank 
 (embeddings, projections, poolers) is one more group.
 
 The rest of cosmos_core sees a `COSMOS` with the names it always has, whose parameters are DTensors between steps.
-The functions here that take tensors also take ordinary ones, and treat those as if this file did not exist. Scalars (the two
-temperatures) cannot be split: every rank has them whole. Checkpoints hold whole tensors, as without sharding.
+The functions here that take tensors also take ordinary ones, and treat those as if this file did not exist. Scalars
+(the two temperatures) cannot be split: every rank has them whole. Checkpoints hold whole tensors, as without sharding.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -79,10 +79,9 @@ def shard_networks(
         for block in blocks_of(network):
             fully_shard(block, mesh=mesh, mp_policy=policy)
         # A group that stayed gathered after the teacher's forward would not see the next update of the average. The
-        # student's backward pass splits it again.
-        fully_shard(
-            network, mesh=mesh, ignored_params=scalars, reshard_after_forward=None if network is student else True
-        )
+        # student's may stay (None) until its backward pass, which splits it again.
+        reshard = None if network is student else True
+        fully_shard(network, mesh=mesh, ignored_params=scalars, reshard_after_forward=reshard)
 
 
 @cache
@@ -245,7 +244,7 @@ def whole_network(network: COSMOS, keep: bool = True) -> COSMOS:
 
 @torch.no_grad()
 def copy_whole(target: Tensor, whole: Tensor) -> None:
-    """Copy values into a tensor. If that is split, each rank gets its part of rank 0's; every rank must call it then."""
+    """Copy values into a tensor; if it is split, each rank gets its part of rank 0's, and every rank must call it."""
     if isinstance(target, DTensor):
         whole = whole.to(device=target.device, dtype=target.dtype)
         whole = distribute_tensor(whole, target.device_mesh, target.placements)

@@ -67,7 +67,8 @@ class Networks:
     """Student and teacher with the wrappers that the configuration asks for.
 
     Args:
-        student, teacher: the unwrapped modules, equal on all ranks, or split over them (`cosmos_core.fsdp`). Parameters the objective does not use are frozen.
+        student, teacher: the unwrapped modules, equal on all ranks, or split over them (`cosmos_core.fsdp`).
+            Parameters the objective does not use are frozen.
         objective: decides which parameters are used, and whether cross-modal features are.
         world: the ranks; with several, gradients of `student` are averaged over them in the backward pass.
     """

@@ -1,0 +1,173 @@
+"""Networks split over two ranks train as whole ones do, and their checkpoints are interchangeable."""
+
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cosmos_core.checkpoint import load_checkpoint, read_file
+from cosmos_core.config import TrainConfig
+from cosmos_core.errors import RequestError
+from cosmos_core.fsdp import divided_groups, joined_groups, local_parts, require_fsdp
+from cosmos_core.progress import Silent
+from cosmos_core.signals import Interrupted
+from cosmos_core.step import Run
+from cosmos_core.train import Callback, TrainResult, pretrain
+from cosmos_core.world import World
+from tests.core.gloo_ranks import on_ranks
+from tests.helpers.tiny_runs import CONFIG, coloured
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+STEPS, STOP = 6, 3
+# With AdamW's usual eps, rounding errors decide the steps of biases of keys, whose gradient is zero but for them.
+TRAINED = replace(CONFIG, steps=STEPS, batch_size=8, accumulate=2, grad_clip=0.5, eps=1e-4, log_every=1)
+TRAINED = replace(TRAINED, save_every=STOP, keep=0, threads=1)
+
+
+class StopAt(Callback):
+    """Sends the first rank SIGTERM after a step, as a batch system does."""
+
+    def on_step(self, run: Run) -> None:
+        if run.step == STOP and run.world.is_main:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Shares(Callback):
+    """What a rank holds after the last step: values of the student, of the teacher and of the first moments."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[int, int]] = {}
+        self.noted = -1
+
+    def on_step(self, run: Run) -> None:
+        moments = [state["exp_avg"] for state in run.optimizer.state_dict()["state"].values()]
+        held = {"student": list(run.student.parameters()), "teacher": list(run.teacher.parameters()), "AdamW": moments}
+        self.values = {
+            name: (sum(part.numel() for part in local_parts(tensors)), sum(each.numel() for each in tensors))
+            for name, tensors in held.items()
+        }
+        self.noted = len(run.teacher._get_fsdp_state()._comm_ctx.post_forward_order)  # type: ignore[operator]
+
+
+def run(world: World, config: TrainConfig, out: Path, *callbacks: Callback) -> TrainResult:
+    return pretrain(replace(config, out=str(out)), coloured(8), world, callbacks, Silent(), False)
+
+
+def losses(result: TrainResult) -> list[list[float]]:
+    return [[line[name] for name in ("loss", "clip_loss", "distill_loss", "grad_norm")] for line in result.metrics]
+
+
+def continued(world: World, config: TrainConfig, checkpoint: Path, out: Path) -> list[list[float]]:
+    """Losses of the steps after a checkpoint of another folder."""
+    if world.is_main:
+        out.mkdir()
+        shutil.copyfile(checkpoint, out / checkpoint.name)
+    world.barrier()
+    return losses(run(world, config, out))
+
+
+def trained(world: World, folder: str, objective: str, resume: bool) -> dict[str, Any]:
+    """Losses of every step, by run."""
+    root, whole, split = Path(folder), *(replace(TRAINED, objective=objective, fsdp=fsdp) for fsdp in (False, True))
+    shares = Shares()
+    result = run(world, split, root / "split", shares)
+    found = {"whole": losses(run(world, whole, root / "whole")), "split": losses(result)}
+    found["shares"] = {name: list(counts) for name, counts in shares.values.items()}
+    found["noted"] = shares.noted
+    found["student"] = dict(result.student.state_dict())
+    if resume:
+        with pytest.raises(Interrupted):
+            run(world, split, root / "stopped", StopAt())
+        found["stopped and continued"] = losses(run(world, split, root / "stopped"))
+        for name, source, config in (("whole from split", "split", whole), ("split from whole", "whole", split)):
+            found[name] = continued(world, config, root / source / f"step-{STOP:08d}.pt", root / name)
+    return found
+
+
+def assert_close(one: Any, other: Any, tolerance: float, where: str = "") -> None:
+    """The same keys, and numbers that differ by no more than a tolerance."""
+    if isinstance(one, dict):
+        assert list(one) == list(other), where
+        for key in one:
+            assert_close(one[key], other[key], tolerance, f"{where}/{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for index, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_close(a, b, tolerance, f"{where}/{index}")
+    elif isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype, where
+        assert one.untyped_storage().nbytes() == other.untyped_storage().nbytes(), where
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance, msg=where)
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, rel=tolerance, abs=tolerance), where
+    else:
+        assert one == other, where
+
+
+def assert_same_training(tmp_path: Path, objective: str, resume: bool) -> None:
+    (tmp_path / "meet").mkdir()
+    ranks = on_ranks(trained, [2], tmp_path / "meet", str(tmp_path), objective, resume)[2]
+    for rank in ranks:
+        assert len(rank["whole"]) == STEPS
+        assert_close(rank["split"], rank["whole"], 1e-5)
+        assert rank["noted"] == 0
+        for held, all_values in rank["shares"].values():
+            assert held < 0.6 * all_values
+    assert_close(ranks[0]["student"], ranks[1]["student"], 0)
+
+    split, whole = (read_file(tmp_path / name / "last.pt") for name in ("split", "whole"))
+    assert split["training"].pop("fsdp") is True
+    assert split["environment"].pop("fsdp") is True
+    for content in (split, whole):
+        del content["training"]["out"]
+    assert_close(split, whole, 1e-5)
+    loaded = load_checkpoint(tmp_path / "split" / "last.pt", "student")
+    assert_close(dict(loaded.state_dict()), ranks[0]["student"], 0)
+    if resume:
+        for rank in ranks:
+            assert rank["stopped and continued"] == rank["split"]
+            for name in ("whole from split", "split from whole"):
+                assert_close(rank[name], rank["whole"][STOP:], 1e-5)
+        stopped = read_file(tmp_path / "stopped" / "last.pt")
+        for part in ("student", "teacher", "optimizer"):
+            assert_close(stopped[part], split[part], 0)
+
+
+def test_two_ranks_with_halves_train_and_resume_as_two_with_all(tmp_path: Path):
+    assert_same_training(tmp_path, "cosmos", resume=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["clip", "siglip", "silc"])
+def test_other_objectives_train_as_with_whole_networks(objective: str, tmp_path: Path):
+    assert_same_training(tmp_path, objective, resume=objective == "siglip")
+
+
+@pytest.mark.parametrize(
+    ("change", "ranks", "device", "dtype", "why"),
+    [
+        ({}, 1, "cpu", None, "needs at least two ranks to split the networks over: start them with torchrun"),
+        ({}, 2, "mps", None, "runs on CUDA and on CPUs, not on mps"),
+        ({"compile": True}, 2, "cpu", None, "does not go with compile=true"),
+        ({}, 2, "cuda", torch.float16, "has no loss scaling, which float16 needs: set precision=amp_bf16 or fp32"),
+    ],
+)
+def test_what_split_networks_cannot_do_is_refused(change: dict, ranks: int, device: str, dtype: Any, why: str):
+    config = replace(CONFIG, fsdp=True, **change)
+    with pytest.raises(RequestError, match=f"fsdp=true {why}.*, or set fsdp=false"):
+        require_fsdp(config, World(0, ranks), torch.device(device), dtype)
+    require_fsdp(replace(config, fsdp=False), World(0, ranks), torch.device(device), dtype)
+
+
+def test_groups_that_were_divided_are_stored_as_one():
+    stored = [{"params": [0, 1, 2], "lr": 1.0}, {"params": [3], "lr": 2.0}]
+    own = [{"params": [0], "lr": 1.0}, {"params": [1, 2], "lr": 1.0, "second_half": True}, {"params": [3], "lr": 2.0}]
+    assert joined_groups(own) == stored
+    assert [group["params"] for group in divided_groups(own, stored)] == [[0], [1, 2], [3]]
+    assert len(divided_groups(own, [*stored, {"params": [4]}])) == 4  # one too many stays, to be refused
+    assert len(divided_groups(own, stored[:1])) == 2
