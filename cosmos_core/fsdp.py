@@ -40,12 +40,12 @@ def require_fsdp(config: TrainConfig, world: World, device: torch.device, dtype:
     """
     problem = ""
     if world.size < 2:
-        problem = "needs at least two ranks to split the networks over: start them with torchrun (docs/training.md)"
+        problem = "needs at least two ranks to split the networks over: start them with torchrun (a dry run: --ranks 8)"
     elif device.type not in ("cuda", "cpu"):
         problem = f"runs on CUDA and on CPUs, not on {device.type}: set device"
     elif config.compile:
         problem = "does not go with compile=true: set compile=false"
-    elif dtype is torch.float16:
+    elif dtype is torch.float16 or config.precision == "amp":
         problem = "has no loss scaling, which float16 needs: set precision=amp_bf16 or fp32"
     if config.fsdp and problem:
         error = RequestError(f"fsdp=true {problem}, or set fsdp=false")

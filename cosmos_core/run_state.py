@@ -188,6 +188,7 @@ def environment(run: Run, world: World) -> dict[str, Any]:
 def describe_environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Changes that make a resumed run differ in the last bits from one that was never stopped; empty if there are
     none."""
+    before, now = ({"fsdp": False, **each} for each in (before, now))
     changed = [f"{key} {before[key]} before and {now[key]} now" for key in now if before.get(key, now[key]) != now[key]]
     return ", ".join(changed)
 

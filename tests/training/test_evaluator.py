@@ -286,7 +286,11 @@ def trained_on_ranks(ranks: World, world: str, out: str) -> dict[str, Any]:
     data = coloured(8)
     watched = pretrain(config, data, ranks, [evaluation], Silent(), False)
     plain = pretrain(replace(config, out="", eval_every=0), data, ranks, [], Silent(), False)
+    split_evaluation = EvaluateEvery(replace(config, out=""))
+    pretrain(replace(config, out="", fsdp=True), data, ranks, [split_evaluation], Silent(), False)
+    values = [[(line["step"], line["metrics"]) for line in each.lines] for each in (evaluation, split_evaluation)]
     return {
+        "same evaluations": values[0] == values[1],
         "same": same_weights(watched.student, plain.student) and same_weights(watched.teacher, plain.teacher),
         "steps": [line["step"] for line in evaluation.lines],
         "measured": evaluation.measured,
@@ -297,6 +301,7 @@ def test_the_first_rank_evaluates_while_the_others_wait(world, tmp_path):
     (tmp_path / "meet").mkdir()
     both = on_ranks(trained_on_ranks, [2], tmp_path / "meet", str(world), str(tmp_path / "run"))[2]
     assert [found["same"] for found in both] == [True, True]
+    assert [found["same evaluations"] for found in both] == [True, True]
     assert [found["measured"] for found in both] == [2, 2]
     assert [found["steps"] for found in both] == [[2, 2], []]
     assert [line["step"] for line in read_evaluations(tmp_path / "run" / "evaluations.jsonl")] == [2, 2]
