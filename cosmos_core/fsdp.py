@@ -114,7 +114,7 @@ def forget_forward(network: nn.Module) -> None:
 
 def local_parts(tensors: Iterable[Tensor]) -> list[Tensor]:
     """This rank's part of each tensor that is split, and the others as they are; they share memory with `tensors`."""
-    return [cast(Tensor, each.to_local()) if isinstance(each, DTensor) else each for each in tensors]
+    return [each.to_local() if isinstance(each, DTensor) else each for each in tensors]
 
 
 @torch.no_grad()
@@ -193,6 +193,7 @@ def divided_groups(groups: Sequence[Mapping[str, Any]], stored: Sequence[Mapping
     return result + remaining
 
 
+@torch.no_grad()
 def whole_tensor(tensor: Tensor, keep: bool = True) -> Tensor:
     """All of a tensor, on the CPU if it was split; every rank must call it, and gets it if `keep`, else nothing of it.
 
@@ -200,7 +201,7 @@ def whole_tensor(tensor: Tensor, keep: bool = True) -> Tensor:
     """
     if not isinstance(tensor, DTensor):
         return tensor
-    whole = tensor.detach().full_tensor()
+    whole = tensor.full_tensor()
     # copied, since it may be a part of a padded buffer, which a file would hold as well
     return whole.to("cpu", copy=True) if keep else whole.new_empty(0)
 

@@ -86,8 +86,8 @@ class Networks:
                 # splitting the graph at DDP's buckets is not implemented for graphs that hold checkpoints
                 torch._dynamo.config.optimize_ddp = False
             self._student, self._teacher = torch.compile(student), torch.compile(teacher)
-        self.sharded = is_sharded(student)
-        self._ddp = wrap_in_ddp(self._student, world) if world.size > 1 and not self.sharded else None
+        self._split = (student, teacher) if is_sharded(student) else None
+        self._ddp = wrap_in_ddp(self._student, world) if world.size > 1 and self._split is None else None
 
     def student(self, images: list[Tensor], texts: Tensor, batch_size: int, sync: bool = True) -> Features:
         """The student's features, with cross-modal ones if the objective uses them.
@@ -103,8 +103,8 @@ class Networks:
         cross_batch_size = batch_size if self.cross_attention else None
         if self._ddp is None or not torch.is_grad_enabled():
             features = self._student(images, texts, cross_batch_size)
-            if self.sharded and not torch.is_grad_enabled():
-                forget_forward(self._student)
+            if self._split is not None and not torch.is_grad_enabled():
+                forget_forward(self._split[0])
             return features
         gradient_sync: AbstractContextManager = nullcontext() if sync else self._ddp.no_sync()
         with gradient_sync:
@@ -114,8 +114,8 @@ class Networks:
     def teacher(self, images: list[Tensor], texts: Tensor, batch_size: int) -> Features:
         """The teacher's features of the two global crops and the two global captions, without gradient."""
         features = self._teacher(images[:2], texts[: 2 * batch_size])
-        if self.sharded:
-            forget_forward(self._teacher)
+        if self._split is not None:
+            forget_forward(self._split[1])
         return features
 
 
