@@ -154,6 +154,9 @@ def assert_same_training(tmp_path: Path, objective: str, size: int = 2, every_wa
             assert rank["stopped"] == rank["split"]
             assert_close(rank["from weights, True"], rank["from weights, False"], 1e-5)
             assert rank["from weights, True"][0][0] < rank["split"][0][0] - 0.01
+        config = replace(TRAINED, objective=objective, batch_size=4 * size)
+        alone = continued(World(), config, tmp_path / "split" / f"step-{STOP:08d}.pt", tmp_path / "alone")
+        assert_close(alone, ranks[0]["whole"][STOP:], 1e-5)
         stopped = read_file(tmp_path / "stopped" / "last.pt")
         for part in ("student", "teacher", "optimizer"):
             assert_close(stopped[part], files["split"][part], 0)
