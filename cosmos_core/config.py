@@ -144,6 +144,9 @@ class TrainConfig:
     `amp` on GPUs that do not compute in it."""
     grad_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    fsdp: bool = False
+    """Split both networks, their gradients and the optimizer's state over the ranks (FSDP2), for towers beyond one
+    card; false: each rank has all of them (DDP)."""
     compile: bool = False
     """torch.compile both networks: takes minutes at the start, faster steps on a GPU."""
     device: str = "auto"

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from cosmos_core.fsdp import local_parts
+
 
 @torch.no_grad()
 def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
@@ -12,14 +14,14 @@ def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     gives the same bits as a loop over the parameters (`tests/core/test_step.py`) with far fewer kernels on a GPU.
 
     Args:
-        teacher, student: networks of one architecture on one device.
+        teacher, student: networks of one architecture on one device, both or neither split over ranks.
         momentum: share of the teacher that stays, in [0, 1].
 
     Raises:
         ValueError: the networks have different numbers of parameters.
     """
-    teacher_parameters: list[Tensor] = list(teacher.parameters())
-    student_parameters: list[Tensor] = list(student.parameters())
+    teacher_parameters: list[Tensor] = local_parts(teacher.parameters())
+    student_parameters: list[Tensor] = local_parts(student.parameters())
     if len(teacher_parameters) != len(student_parameters):
         raise ValueError(
             f"a teacher of {len(teacher_parameters)} parameters for a student of {len(student_parameters)}"

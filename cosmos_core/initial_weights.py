@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cosmos_core.configs import POOLER_HEADS, Config, checked, preset
 from cosmos_core.errors import RequestError
+from cosmos_core.fsdp import copy_whole
 from cosmos_core.model import COSMOS
 from cosmos_core.objectives.base import CROSS_ATTENTION
 from cosmos_core.rank_agreement import digest_of
@@ -96,7 +97,7 @@ def start_from(networks: Iterable[COSMOS], initial: InitialWeights) -> dict[str,
         if wrong:
             raise RequestError(f"init={initial.source} does not fit the model: {', '.join(wrong[:3])}")
         for name, value in initial.state.items():
-            current[name].copy_(value)
+            copy_whole(current[name], value)
     return {"source": portable_source(initial.source), "digest": digest_of(dict(initial.state)), "new": new}
 
 

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
+from cosmos_core.fsdp import forget_forward, is_sharded, split_groups
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.objectives import Objective
 from cosmos_core.parts import frozen_names
@@ -34,11 +35,12 @@ def build_optimizer(config: TrainConfig, student: COSMOS, objective: Objective |
     objective_groups = [] if objective is None else parameter_groups(objective, config.weight_decay)
     # None lets torch choose, so that runs on a CPU keep their bits.
     fused = True if next(student.parameters()).device.type == "cuda" else None
+    groups = [
+        *parameter_groups(student, config.weight_decay, config.layer_decay),
+        *(group for group in objective_groups if group["params"]),
+    ]
     return torch.optim.AdamW(
-        [
-            *parameter_groups(student, config.weight_decay, config.layer_decay),
-            *(group for group in objective_groups if group["params"]),
-        ],
+        split_groups(groups),
         lr=config.lr,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
@@ -66,7 +68,8 @@ class Networks:
     """Student and teacher with the wrappers that the configuration asks for.
 
     Args:
-        student, teacher: the unwrapped modules, equal on all ranks. Parameters the objective does not use are frozen.
+        student, teacher: the unwrapped modules, equal on all ranks, or split over them (`cosmos_core.fsdp`).
+            Parameters the objective does not use are frozen.
         objective: decides which parameters are used, and whether cross-modal features are.
         world: the ranks; with several, gradients of `student` are averaged over them in the backward pass.
     """
@@ -87,7 +90,8 @@ class Networks:
                 # splitting the graph at DDP's buckets is not implemented for graphs that hold checkpoints
                 torch._dynamo.config.optimize_ddp = False
             self._student, self._teacher = torch.compile(student), torch.compile(teacher)
-        self._ddp = wrap_in_ddp(self._student, world) if world.size > 1 else None
+        self._split = (student, teacher) if is_sharded(student) else None
+        self._ddp = wrap_in_ddp(self._student, world) if world.size > 1 and self._split is None else None
 
     def group_texts(self, ids: Tensor, batch_size: int) -> tuple[TextGroups | None, TextGroups | None]:
         """Groups for student and teacher of caption-major ids (n * B, L) in main memory; None: texts pass whole."""
@@ -112,11 +116,15 @@ class Networks:
             batch_size: B.
             groups: of the texts (`group_texts`).
             sync: whether the backward pass through these features averages over ranks all gradients accumulated so far;
-                if not, gradients are only added on this rank.
+                if not, gradients are only added on this rank. Split networks average in every backward pass: what is
+                added up on a rank would be whole.
         """
         cross_batch_size = batch_size if self.cross_attention else None
         if self._ddp is None or not torch.is_grad_enabled():
-            return self._student(images, texts, cross_batch_size, groups)
+            features = self._student(images, texts, cross_batch_size, groups)
+            if self._split is not None and not torch.is_grad_enabled():
+                forget_forward(self._split[0])
+            return features
         gradient_sync: AbstractContextManager = nullcontext() if sync else self._ddp.no_sync()
         with gradient_sync:
             return self._ddp(images, texts, cross_batch_size, groups)
@@ -126,7 +134,10 @@ class Networks:
         self, images: list[Tensor], texts: Tensor, batch_size: int, groups: TextGroups | None = None
     ) -> Features:
         """The teacher's features of the two global crops and the two global captions, without gradient."""
-        return self._teacher(images[:2], texts[: 2 * batch_size], groups=groups)
+        features = self._teacher(images[:2], texts[: 2 * batch_size], groups=groups)
+        if self._split is not None:
+            forget_forward(self._split[1])
+        return features
 
 
 def wrap_in_ddp(network: Callable[..., Features], world: World) -> DistributedDataParallel:

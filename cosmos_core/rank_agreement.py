@@ -20,6 +20,8 @@ from cosmos_core.data.shards import is_local
 from cosmos_core.data.sources import DataSource, Records
 from cosmos_core.data.tables import CaptionTable
 from cosmos_core.errors import RequestError
+from cosmos_core.fsdp import is_sharded
+from cosmos_core.model import COSMOS
 from cosmos_core.objective_state import plugin_facts
 from cosmos_core.run_state import flatten, portable_source, source_names, to_json_types
 from cosmos_core.step import Run
@@ -48,6 +50,11 @@ def agree_on_start(run: Run, loader: Loader, position: Any) -> None:
     """RequestError on all ranks if one has other data or another initial state. A collective."""
     if run.world.size > 1:
         require_equal_facts({**data_facts(loader), **state_facts(run, position)}, run.world)
+
+
+def agree_on_weights(student: COSMOS, world: World) -> None:
+    """RequestError on all ranks if one has other initial weights; before they are split. A collective."""
+    require_equal_facts({"the student's weights": digest_of(student.state_dict())}, world)
 
 
 def require_equal_facts(facts: Mapping[str, str], world: World) -> None:
@@ -164,13 +171,18 @@ def record_digests(data: Any) -> list[tuple[str, int, str]]:
 def state_facts(run: Run, position: Any) -> dict[str, str]:
     """The run's length and position, and digests of its state."""
     objective_state = {} if run.objective is None else run.objective.state_dict()
-    return {
+    facts = {
         "the length of the run": f"{run.steps:,} steps",
         "the first step": f"{run.step + 1:,}",
         "the position in the data": digest_of(position),
+        "the objective's parameters and buffers": digest_of(objective_state),
+    }
+    if is_sharded(run.student):  # each rank has its own part, of initial weights that were compared or of rank 0's file
+        return facts
+    return {
+        **facts,
         "the student's weights": digest_of(run.student.state_dict()),
         "the teacher's weights": digest_of(run.teacher.state_dict()),
-        "the objective's parameters and buffers": digest_of(objective_state),
         "the optimizer's state": digest_of(run.optimizer.state_dict()["state"]),
     }
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
+from cosmos_core.fsdp import copy_whole, divided_groups, is_sharded, split_like, whole_moments, whole_weights
 from cosmos_core.layouts import without_wrappers
 from cosmos_core.objective_state import objective_entry, require_matching_objective, restore_objective
 from cosmos_core.overrides import updated
@@ -24,14 +25,14 @@ REQUIRED_KEYS = ("student", "teacher", "optimizer", "step", "steps", "training",
 """Keys that a checkpoint must have for a run to be resumed from it."""
 MAY_CHANGE = {
     *("name", "out", "workers", "device", "threads", "max_broken", "non_finite"),
-    *("accumulate", "grad_checkpointing", "compile"),
+    *("accumulate", "grad_checkpointing", "fsdp", "compile"),
     *("log_every", "tensorboard", "wandb", "save_every", "save_minutes", "keep", "keep_every"),
     *("eval_every", "eval_suite", "eval_data_root", "eval_networks", "eval_limit"),
 }
 """Settings that may differ when a run is resumed: they change no sample, no schedule and no formula."""
 ABSOLUTE_FOLDERS = re.compile(r"(?:^|(?<=[:,=\s]))(?:~[\w.-]*)?/(?:[^/,:\s]+/)*")
 """The folders of an absolute path: alone, after the kind of a source (`coco:`), or inside a command."""
-ADDED_SETTINGS: dict[str, Any] = {"objective_options": {}, "init": "", "freeze": "", "layer_decay": 1.0}
+ADDED_SETTINGS: dict[str, Any] = {"objective_options": {}, "init": "", "freeze": "", "layer_decay": 1.0, "fsdp": False}
 """Settings that older checkpoints do not have, with the values that mean the same."""
 LENGTH_SETTINGS = ("steps", "epochs", "samples")
 
@@ -102,6 +103,15 @@ def restore_run(run: Run, content: Mapping[str, Any], path: Path, world: World) 
     return dict(content["data_state"])
 
 
+def capture_networks(run: Run, keep: bool = True) -> dict[str, Any]:
+    """Student, teacher and optimizer for a checkpoint: themselves, or state dicts of whole tensors if they are split.
+
+    A collective if they are split: every rank calls it, and those with `keep` get the tensors.
+    """
+    networks = {"student": whole_weights(run.student, keep), "teacher": whole_weights(run.teacher, keep)}
+    return {**networks, "optimizer": whole_moments(run.optimizer, keep) if is_sharded(run.student) else run.optimizer}
+
+
 def load_weights(model: nn.Module, state: Any, where: str) -> None:
     """Load weights into a model, wrapped or not; RequestError that names a key that differs."""
     weights = without_wrappers(state, Path(where))
@@ -111,19 +121,27 @@ def load_weights(model: nn.Module, state: Any, where: str) -> None:
             raise RequestError(f"{where} does not fit this model: {key} is missing or of another shape")
     with torch.no_grad():
         for key, value in current.items():
-            value.copy_(weights[key])
+            copy_whole(value, weights[key])
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Any, path: Path) -> None:
     """Load the moments into an optimizer; its settings stay those of this run (learning rates are set in every
     step)."""
     try:
+        own_groups = optimizer.state_dict()["param_groups"]
         groups = [
             {**group, "params": stored["params"]}
-            for group, stored in zip(optimizer.state_dict()["param_groups"], state["param_groups"], strict=True)
+            for group, stored in zip(own_groups, divided_groups(own_groups, state["param_groups"]), strict=True)
         ]
+        parameters = {
+            number: parameter
+            for stored, group in zip(groups, optimizer.param_groups, strict=True)
+            for number, parameter in zip(stored["params"], group["params"], strict=True)
+        }
         # copied, since the tensors are mapped from the file, which may be replaced while the run lasts
-        optimizer.load_state_dict({"state": copy.deepcopy(state["state"]), "param_groups": groups})
+        values = copy.deepcopy(state["state"])
+        split = {number: split_like(entry, parameters[number]) for number, entry in values.items()}
+        optimizer.load_state_dict({"state": split, "param_groups": groups})
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path}: its optimizer does not fit this model: {error}") from error
 
@@ -163,12 +181,14 @@ def environment(run: Run, world: World) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "accumulate": run.config.accumulate,
         "compile": run.config.compile,
+        **({"fsdp": True} if run.config.fsdp else {}),  # left out otherwise, as before this setting existed
     }
 
 
 def describe_environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Changes that make a resumed run differ in the last bits from one that was never stopped; empty if there are
     none."""
+    before, now = ({"fsdp": False, **each} for each in (before, now))
     changed = [f"{key} {before[key]} before and {now[key]} now" for key in now if before.get(key, now[key]) != now[key]]
     return ", ".join(changed)
 

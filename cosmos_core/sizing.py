@@ -27,6 +27,7 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.configs import checked, preset
 from cosmos_core.device_views import BYTES_PER_VALUE, MOST_VALUES
 from cosmos_core.errors import RequestError
+from cosmos_core.fsdp import blocks_of
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.objectives import Objective, Views, build_objective, objective_class
 from cosmos_core.parts import frozen_names
@@ -214,17 +215,20 @@ def memory(work: Workload) -> dict[str, float]:
     config, objective_parameters = work.config, work.objective_parameters
     parameters = sum(parameter_counts(work.model).values())
     untrained = parameter_counts(work.model, lambda name: name in work.frozen or work.objective.unused(name))
-    trained = parameters - sum(untrained.values()) + objective_parameters
+    trained = parameters - sum(untrained.values())
+    share = work.ranks if config.fsdp else 1
+    copied = parameters_outside_blocks(work.model)[0] if config.fsdp else parameters
     part_size = work.local_batch // config.accumulate
     images = [(part_size * count, work.image_tokens(size), work.item) for count, size in work.image_views]
     texts = (part_size * work.captions, work.context, work.item)
     pixels = sum(count * 3 * size**2 for count, size in work.image_views)
     sizes = {
-        "weights": (parameters + objective_parameters) * FLOAT,
-        "gradients": trained * FLOAT,
-        "AdamW's two moments": 2 * trained * FLOAT,
-        "teacher (the average)": parameters * FLOAT,
-        "16-bit copies of the weights": parameters * work.item if work.item < FLOAT else 0,
+        "weights": (parameters / share + objective_parameters) * FLOAT,
+        "gradients": (trained / share + objective_parameters) * FLOAT,
+        "AdamW's two moments": 2 * (trained / share + objective_parameters) * FLOAT,
+        "teacher (the average)": parameters / share * FLOAT,
+        "weights and gradients that are gathered": gathered_bytes(work) if config.fsdp else 0,
+        "16-bit copies of the weights": copied * work.item if work.item < FLOAT else 0,
         "images": work.local_batch * pixels * FLOAT,
         "next batch": next_batch_bytes(work),
         "activations of images": sum(work.image_tower.kept_bytes(*part, config.grad_checkpointing) for part in images),
@@ -254,6 +258,25 @@ def next_batch_bytes(work: Workload) -> float:
         ready += values * FLOAT
         most = max(most, ready + values + changed * BYTES_PER_VALUE)  # with its 8-bit pixels
     return most
+
+
+def parameters_outside_blocks(model: dict[str, Any] | str) -> tuple[int, int]:
+    """Number of a network's parameters that are in no transformer block, and of those of its largest block."""
+    with torch.device("meta"):
+        network = COSMOS.from_config(model)
+    blocks = [sum(parameter.numel() for parameter in block.parameters()) for block in blocks_of(network)]
+    return sum(parameter.numel() for parameter in network.parameters()) - sum(blocks), max(blocks)
+
+
+def gathered_bytes(work: Workload) -> float:
+    """Bytes of whole weights and whole gradients on a rank in the backward pass, with `fsdp`.
+
+    Those outside of the blocks are there throughout. Of the blocks, two have their weights, in the type of matrix
+    products (one that is used, and the next, which is on its way), and two their gradients (as computed, and packed to
+    be sent).
+    """
+    outside, block = parameters_outside_blocks(work.model)
+    return outside * 2 * FLOAT + block * 2 * (work.item + FLOAT)
 
 
 def pooler_bytes(work: Workload, batch: int) -> float:

@@ -23,6 +23,7 @@ from cosmos_core.printable import printable
 from cosmos_core.run_lock import RunLock
 from cosmos_core.run_state import (
     LENGTH_SETTINGS,
+    capture_networks,
     capture_run,
     describe_environment_changes,
     environment,
@@ -100,7 +101,8 @@ class Snapshots:
         if self.saved_step == run.step:
             return path
         content = capture_run(run, data_state, self.world)
-        problem = self.on_main_rank(lambda: self.write(run, content, path))
+        networks = capture_networks(run, keep=self.world.is_main)
+        problem = self.on_main_rank(lambda: self.write(run, networks, content, path))
         self.last_attempt = time.monotonic()
         if not problem:
             self.saved_step = run.step
@@ -110,15 +112,15 @@ class Snapshots:
         self.note(f"{problem}; the training goes on")
         return None
 
-    def write(self, run: Run, content: Mapping[str, Any], path: Path) -> str:
+    def write(self, run: Run, networks: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> str:
         """Write on rank 0; returns what went wrong, in words, or nothing."""
         try:
             save_checkpoint(
                 self.out / LAST,
                 config=run.student.config,
-                student=run.student,
-                teacher=run.teacher,
-                optimizer=run.optimizer,
+                student=networks["student"],
+                teacher=networks["teacher"],
+                optimizer=networks["optimizer"],
                 epoch=run.epoch,
                 name=run.config.name,
                 extra=content,

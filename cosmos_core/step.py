@@ -17,6 +17,7 @@ from cosmos_core.data import Batch
 from cosmos_core.devices import describe_device, has_bf16, send
 from cosmos_core.ema import update_ema
 from cosmos_core.errors import RequestError
+from cosmos_core.fsdp import average_scalars, clip_gradients, gradient_norm
 from cosmos_core.loss import Losses
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.networks import Networks, average_gradients
@@ -145,10 +146,11 @@ class Stepper:
         if not self.gradients_checked:
             self.gradients_checked = True
             self.require_gradients()
+        average_scalars(run.student, run.world)
         average_gradients(self.objective_parameters, run.world)
         self.scaler.unscale_(run.optimizer)
         trained = [*run.student.parameters(), *self.objective_parameters]
-        norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        norm = gradient_norm([p.grad for p in trained if p.grad is not None])
         if while_computing is not None:
             while_computing()
         metrics = {**self.step_metrics(losses, norm), "lr": lr, "momentum": momentum}
@@ -158,7 +160,7 @@ class Stepper:
             if config.ema_before_step:
                 self.update_averages(momentum)
             if config.grad_clip:
-                nn.utils.clip_grads_with_norm_(trained, config.grad_clip, norm)
+                clip_gradients(trained, config.grad_clip, norm)
             self.scaler.step(run.optimizer)
             if not config.ema_before_step:
                 self.update_averages(momentum)
@@ -211,7 +213,8 @@ class Stepper:
     def backward(self, batch: Batch) -> Losses:
         """Compute the losses of a batch and the gradients of student and objective, multiplied by the scaler's scale.
 
-        DDP averages the student's gradients over ranks in the backward pass; the objective's are still this rank's own.
+        DDP or FSDP averages the student's gradients over ranks in the backward pass; the objective's are still this
+        rank's own.
         """
         images = [view.to(self.device, non_blocking=True) for view in batch.images]
         parts = split_batch(images, send(batch.texts, self.device), self.run.config.accumulate)

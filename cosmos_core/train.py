@@ -15,6 +15,7 @@ from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
 from cosmos_core.data.prefetch import PrefetchedBatches
 from cosmos_core.data.sources import describe_lone_end_blocks
 from cosmos_core.errors import RequestError, report_dead_worker
+from cosmos_core.fsdp import require_fsdp, shard_networks, whole_network
 from cosmos_core.initial_weights import LoadInitial, describe_start, require_same_architecture, start_from
 from cosmos_core.logs import Logs, SpeedMeter, brief, read_metrics
 from cosmos_core.memory_errors import report_out_of_memory
@@ -23,11 +24,11 @@ from cosmos_core.networks import build_optimizer
 from cosmos_core.prepare import check_sizes, device_of, initial_model, initial_objective, run_length
 from cosmos_core.printable import one_line
 from cosmos_core.progress import Reporter, Silent
-from cosmos_core.rank_agreement import agree_on_settings, agree_on_start
+from cosmos_core.rank_agreement import agree_on_settings, agree_on_start, agree_on_weights
 from cosmos_core.signals import Interrupted, Signals, StoppedWaiting
 from cosmos_core.snapshot_checks import LAST
 from cosmos_core.snapshots import Snapshots
-from cosmos_core.step import Run, Stepper
+from cosmos_core.step import Run, Stepper, amp_dtype
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_core.world import World, is_lost_rank_error, is_nccl_error, join_world, leave_world
 
@@ -61,7 +62,7 @@ class Callback:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Result of a training. Both models are in eval mode."""
+    """Result of a training. Both models are in eval mode, and whole (on the CPU after a training with `fsdp`)."""
 
     config: TrainConfig
     student: COSMOS
@@ -150,9 +151,16 @@ def pretrain(
     require_initial(config, initial)
     agree_on_settings(config, world)
     device = device_of(config.device, world)
+    dtype = amp_dtype(config.precision, device)
+    require_fsdp(config, world, device, dtype)
     with report_out_of_memory(f"building the model on {device}; free memory there, or take a smaller model"):
-        student = initial_model(config.model, config.seed).to(device).train()
+        student = initial_model(config.model, config.seed).train()
+        if not config.fsdp:
+            student.to(device)
         teacher = copy.deepcopy(student).requires_grad_(False)
+        if config.fsdp:
+            agree_on_weights(student, world)
+            shard_networks(student, teacher, world, device, dtype)
         objective = initial_objective(config, world).to(device)
     optimizer = build_optimizer(config, student, objective)
     loader = view_loader(config, student, data, world)
@@ -257,7 +265,7 @@ def train_steps(
     if stop_signal:
         raise Interrupted(stop_signal, run.step, checkpoint, quiet=not world.is_main, finished=run.step == steps)
     seconds = speed.lap()["seconds"]
-    networks = run.student.eval(), run.teacher.eval()
+    networks = whole_network(run.student).eval(), whole_network(run.teacher).eval()
     return TrainResult(config, *networks, run.step, seconds, metrics_lines, dict(run.skipped), checkpoint)
 
 

@@ -17,6 +17,9 @@ from torch import nn
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
+from cosmos_core.fsdp import whole_network
+from cosmos_core.model import COSMOS
+from cosmos_core.run_state import device_of
 from cosmos_core.signals import Signals
 from cosmos_core.step import Run
 from cosmos_core.train import Callback
@@ -106,19 +109,22 @@ class EvaluateEvery(Callback):
 
     def _evaluate(self, run: Run) -> None:
         self.measured = run.step
+        # every rank takes part in gathering networks that are split
+        networks = {name: whole_network(getattr(run, name), keep=run.world.is_main) for name in self.networks}
         if run.world.is_main:
-            with evaluation_mode(run.student, run.teacher):
-                self._measure(run)
+            with evaluation_mode(*networks.values()):
+                self._measure(run, networks)
         self._wait_for_main(run.world)
 
-    def _measure(self, run: Run) -> None:
+    def _measure(self, run: Run, networks: dict[str, COSMOS]) -> None:
         assert self.written is not None
         try:
+            device = device_of(run)
             for network in self.networks:
                 raise_if_stop_requested()
                 # a new wrapper each time: its digest is that of the present weights
                 model = CosmosModel(
-                    getattr(run, network), f"cosmos:in-memory#{network}", source=f"in memory at step {run.step}"
+                    networks[network], f"cosmos:in-memory#{network}", device, f"in memory at step {run.step}"
                 )
                 out = self.out / FOLDER if self.out is not None else None
                 lines = measure_step(self.session, out, model, run.step, network, self.plan)

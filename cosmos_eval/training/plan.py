@@ -31,7 +31,7 @@ def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
 
         config = plan_initial(config)
     work = Workload(config, ranks)
-    require_settings(config)
+    require_settings(config, ranks)
     require_known_suites(config)
     data = data_plan(config, ranks)
     subjects = {
@@ -57,20 +57,24 @@ def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
     ]
 
 
-def require_settings(config: "TrainConfig") -> None:
+def require_settings(config: "TrainConfig", ranks: int) -> None:
     """Check all settings that this machine must support, before anything is made or computed.
 
     Raises:
-        RequestError: a missing device, a view smaller than a patch of the model, a missing package of a logger, or
-            an evaluation during training whose suite is unknown or without data.
+        RequestError: a missing device, settings that do not go with `fsdp`, a view smaller than a patch of the model, a
+            missing package of a logger, or an evaluation during training whose suite is unknown or without data.
     """
+    from cosmos_core.fsdp import require_fsdp
     from cosmos_core.logs import log_packages
     from cosmos_core.prepare import check_sizes, device_of
     from cosmos_core.sizing import Workload
+    from cosmos_core.step import amp_dtype
+    from cosmos_core.world import World
     from cosmos_eval.rank_environment import is_main_process
 
     work = Workload(config)
-    device_of(config.device)
+    device = device_of(config.device)
+    require_fsdp(config, World(0, ranks), device, amp_dtype(config.precision, device))
     check_sizes(work.views.images, work.patch, work.image)
     log_packages(config)
     if config.eval_every and is_main_process():  # only the first rank evaluates

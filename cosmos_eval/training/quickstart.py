@@ -125,7 +125,7 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
     if exists and is_finished(folder, config):
         reporter.note(f"{config.objective}: already trained, kept")
         return
-    require_settings(config)  # first: a folder that holds a record refuses other settings
+    require_settings(config, 1)  # first: a folder that holds a record refuses other settings
     if not exists:
         with locked(folder):  # not while another quickstart trains there
             atomic_write_text(settings_path, record)

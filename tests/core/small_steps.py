@@ -4,6 +4,7 @@ import torch
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch
+from cosmos_core.fsdp import shard_networks, whole_tensor
 from cosmos_core.networks import build_optimizer
 from cosmos_core.prepare import initial_objective
 from cosmos_core.step import Run, Stepper
@@ -59,13 +60,15 @@ def stepper(config: TrainConfig, dtype: torch.dtype = torch.float32, world: Worl
     teacher = initial_model(config.model, 1).to(dtype).train().requires_grad_(False)
     world = world or World()
     objective = initial_objective(config, world).to(dtype)
+    if config.fsdp:
+        shard_networks(student, teacher, world, torch.device("cpu"), None)
     optimizer = build_optimizer(config, student, objective)
     return Stepper(Run(config, student, teacher, optimizer, steps=20, world=world, objective=objective))
 
 
 def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in model.named_parameters()}
+    return {name: whole_tensor(value.detach()).clone() for name, value in model.named_parameters()}
 
 
 def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    return {name: whole_tensor(p.grad).clone() for name, p in model.named_parameters() if p.grad is not None}

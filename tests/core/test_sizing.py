@@ -22,6 +22,7 @@ from cosmos_core.sizing import (
     loss_costs,
     memory,
     parameter_counts,
+    parameters_outside_blocks,
     pooler_bytes,
     step_flops,
     steps_of,
@@ -220,6 +221,23 @@ def test_the_next_batch_takes_what_its_changes_take_at_most():
     assert memory(work)["next batch"] == pytest.approx(counted.peak, rel=0.1)
     assert memory(Workload(replace(work.config, augment="cpu")))["next batch"] < 0.6 * counted.peak
     assert "next batch" not in memory(Workload(replace(work.config, device="cpu")))
+
+
+def test_split_networks_take_a_share_of_each_state_and_what_is_gathered():
+    config = replace(CONFIG, objective="siglip", objective_options={})
+    whole, split = memory(Workload(config, 4)), memory(Workload(replace(config, fsdp=True), 4))
+    outside, block = parameters_outside_blocks(SMALL)
+    count, bias = sum(parameter_counts(SMALL).values()), 1
+    # the wider tower's: two norms, attention's and the hidden layer's matrices, each with its bias
+    assert block == 4 * 96 + (4 + 8) * 96**2 + (4 + 5) * 96
+    assert count - outside == 3 * block + 2 * (4 * 64 + 12 * 64**2 + 9 * 64)
+    assert split.pop("weights and gradients that are gathered") == 8 * outside + 2 * 8 * block
+    assert split["weights"] == (count / 4 + bias) * 4
+    assert split["teacher (the average)"] == count
+    trained = whole["gradients"] / 4 - bias
+    assert (split["gradients"], split["AdamW's two moments"]) == (trained + 4 * bias, 2 * (trained + 4 * bias))
+    same = {use: size for use, size in whole.items() if use.startswith(("images", "activations", "loss"))}
+    assert {use: split[use] for use in same} == same
 
 
 def test_parameters_are_those_of_the_published_models():

@@ -15,6 +15,7 @@ from torch import distributed as dist
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives import OBJECTIVES
 from cosmos_core.world import World, leave_world
+from tests.core.gloo_ranks import on_ranks
 from tests.core.small_steps import CONFIG, gradients, noise, parameters, share, stepper
 from tests.core.test_step import broken
 from tests.helpers.fork_server import run_ranks
@@ -28,6 +29,17 @@ ON_TWO: dict[str, dict[str, Any]] = {
     "frozen blocks, rates by layer": {"freeze": "text.blocks.0, temperatures", "layer_decay": 0.5},
     "recomputed activations": {"grad_checkpointing": True},
     "recomputed activations, in parts": {"grad_checkpointing": True, "accumulate": 2},
+    "split": {"fsdp": True, "objective": "clip", "grad_clip": 0.5},
+}
+SPLIT: dict[str, dict[str, Any]] = {
+    **{f"split {name}": {"fsdp": True, "objective": name, "grad_clip": 0.5} for name in OBJECTIVES},
+    **{f"split {name}, in parts": {"fsdp": True, "objective": name, "accumulate": 2} for name in ("cosmos", "clip")},
+    "split, recomputed activations, in parts": {"fsdp": True, "grad_checkpointing": True, "accumulate": 2},
+    "split, rates by layer": {"fsdp": True, "freeze": "text.blocks.0", "layer_decay": 0.5},
+    "split, heads alone": {
+        "fsdp": True,
+        "freeze": "image.embeddings, image.blocks.0-1, text.embeddings, text.blocks.0-1",
+    },
 }
 ON_FOUR: dict[str, dict[str, Any]] = {"cosmos": {"grad_clip": 0.5}, "cosmos, in parts": {"accumulate": 2}}
 CASES = [*((2, case) for case in ON_TWO), *((4, case) for case in ON_FOUR)]
@@ -111,9 +123,13 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Found]:
 
 @pytest.mark.parametrize(("size", "case"), CASES)
 def test_ranks_take_the_step_of_one_process_with_all_samples(ranks: Callable[[int], Found], size: int, case: str):
-    alone = steps_of({**(ON_TWO | ON_FOUR)[case], "accumulate": 1, "grad_checkpointing": False}, World())
-    for rank in ranks(size):
-        found = rank["steps"][case]
+    assert_steps_of_one_process((ON_TWO | ON_FOUR)[case], [rank["steps"][case] for rank in ranks(size)])
+
+
+def assert_steps_of_one_process(change: dict[str, Any], found_by_ranks: Found) -> None:
+    """Each rank has what one process with all samples has, which does nothing in parts."""
+    alone = steps_of({**change, "accumulate": 1, "grad_checkpointing": False, "fsdp": False}, World())
+    for found in found_by_ranks:
         assert found["names"] == alone["names"]
         for name in ("loss", "clip_loss", "distill_loss", "grad_norm", "logit_scale"):
             assert found["metrics"][name] == pytest.approx(alone["metrics"][name], rel=1e-9), name
@@ -121,6 +137,17 @@ def test_ranks_take_the_step_of_one_process_with_all_samples(ranks: Callable[[in
             assert list(found[kind]) == list(alone[kind])
             for name, value in alone[kind].items():
                 torch.testing.assert_close(found[kind][name], value, rtol=1e-7, atol=1e-9, msg=f"{kind} {name}")
+
+
+def steps_of_split_networks(world: World) -> dict[str, Any]:
+    return {case: steps_of(change, world) for case, change in SPLIT.items()}
+
+
+@pytest.mark.slow
+def test_split_networks_take_the_step_of_one_process_with_all_samples(tmp_path: Path):
+    ranks = on_ranks(steps_of_split_networks, [2], tmp_path)[2]
+    for case, change in SPLIT.items():
+        assert_steps_of_one_process(change, [rank[case] for rank in ranks])
 
 
 @pytest.mark.parametrize(("size", "case"), CASES)

@@ -360,6 +360,7 @@ def test_the_length_of_a_run_comes_from_steps_or_from_epochs_of_whole_batches():
         ({"data": "/no/such-{0..1}.tar"}, "no file"),
         ({"device": "cuda:99"}, "no device cuda:99: torch sees"),
         ({"device": "abacus"}, "device 'abacus'"),
+        ({"fsdp": True}, "fsdp=true needs at least two ranks"),
         ({"model": "toyboks"}, "did you mean toybox"),
         ({"model": 3}, "neither a mapping nor a preset's name"),
         ({"views": replace(STILL, local_size=7)}, "views.local_size=7 is below the model's patch of 8 x 8"),

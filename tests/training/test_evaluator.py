@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_core.checkpoint import load_checkpoint
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.signals import Interrupted, Signals
@@ -20,6 +21,7 @@ from cosmos_core.step import Run
 from cosmos_core.train import Callback, initial_model, pretrain, train
 from cosmos_core.world import World
 from cosmos_eval import evaluate
+from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.progress import Silent
 from cosmos_eval.report.evaluations import Evaluations, read_evaluations
 from cosmos_eval.results.store import read_results
@@ -276,10 +278,10 @@ def test_a_run_that_was_stopped_and_goes_on_has_every_line_once_and_the_same_wei
     assert same_weights(resumed.student, plain.student)
 
 
-def trained_on_ranks(ranks: World, world: str, out: str) -> dict[str, Any]:
+def trained_on_ranks(ranks: World, world: str, out: str, fsdp: bool) -> dict[str, Any]:
     """Parameters of a training with evaluation and of one without; the first rank alone has the data."""
     os.environ["RANK"], os.environ["WORLD_SIZE"] = str(ranks.rank), str(ranks.size)
-    config = configured(Path(world), Path(out), steps=2)
+    config = configured(Path(world), Path(out), steps=2, fsdp=fsdp)
     if ranks.rank:
         config = replace(config, eval_data_root="/nonexistent", eval_suite="coco-val2017-retrieval")
     evaluation = EvaluateEvery(config)
@@ -293,13 +295,18 @@ def trained_on_ranks(ranks: World, world: str, out: str) -> dict[str, Any]:
     }
 
 
-def test_the_first_rank_evaluates_while_the_others_wait(world, tmp_path):
+@pytest.mark.parametrize("fsdp", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_first_rank_evaluates_while_the_others_wait(world, tmp_path, fsdp):
     (tmp_path / "meet").mkdir()
-    both = on_ranks(trained_on_ranks, [2], tmp_path / "meet", str(world), str(tmp_path / "run"))[2]
+    both = on_ranks(trained_on_ranks, [2], tmp_path / "meet", str(world), str(tmp_path / "run"), fsdp)[2]
     assert [found["same"] for found in both] == [True, True]
     assert [found["measured"] for found in both] == [2, 2]
     assert [found["steps"] for found in both] == [[2, 2], []]
-    assert [line["step"] for line in read_evaluations(tmp_path / "run" / "evaluations.jsonl")] == [2, 2]
+    lines = read_evaluations(tmp_path / "run" / "evaluations.jsonl")
+    assert [line["step"] for line in lines] == [2, 2]
+    if fsdp:  # the weights that were gathered are those of the checkpoint
+        model = CosmosModel(load_checkpoint(tmp_path / "run" / "last.pt"))
+        assert [line["digest"] for line in lines] == [model.digest] * 2
 
 
 def test_modes_and_generators_are_put_back_whatever_happens_inside():
