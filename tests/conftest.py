@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -12,6 +13,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import hypothesis
 import pytest
 import torch
+
+from cosmos_eval.datasets.toybox import reader
 
 # Two threads, or one for each of several workers: figures are bit-identical for one number of threads only.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
@@ -75,6 +78,15 @@ def real_dir() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"no real data at {folder}; set COSMOS_SHARED_DIR")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scenes_are_drawn_once() -> Iterator[None]:
+    """Many tests evaluate the shipped toybox benchmarks, each of which reads its scenes twice, a second each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("make_scene", "single_object_scene", "render", "negatives"):
+            patch.setattr(reader, name, lru_cache(maxsize=4096)(getattr(reader, name)))
+        yield
 
 
 @pytest.fixture

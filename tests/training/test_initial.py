@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from cosmos_core.train import Callback, Run, train
 from cosmos_core.views import MultiCrop
 from cosmos_eval import evaluate
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.datasets.toybox import reader
 from cosmos_eval.progress import Silent
 from cosmos_eval.report.evaluations import read_evaluations
 from cosmos_eval.training.callback import records_of, train_from
@@ -34,15 +32,6 @@ TASKS = ["toybox-retrieval", "toybox-classification", "toybox-segmentation", "to
 @pytest.fixture(autouse=True)
 def no_images(monkeypatch):
     monkeypatch.setattr("cosmos_eval.report.curves.write_curve", lambda lines, folder: [])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scenes_drawn_once():
-    """Every evaluation draws the same 500 scenes of a toybox benchmark, which takes most of its time here."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("make_scene", "single_object_scene", "render"):
-            patch.setattr(reader, name, cache(getattr(reader, name)))
-        yield
 
 
 @pytest.fixture(scope="module")
