@@ -54,7 +54,7 @@ def suites() -> None:
     rows = []
     for suite in read_every_suite():
         names = ", ".join(benchmark.name for benchmark in suite.benchmarks)
-        table = "; lacks ".join([suite.reproduces or "-", *suite.lacks])
+        table = "; lacks ".join([suite.reproduces or "not stated", *suite.lacks])
         rows.append((suite.name, names, table, find_provider(suite.name) or OURS))
     show(("suite", "benchmarks", "published table", "from"), rows)
 
