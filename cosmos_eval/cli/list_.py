@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cosmos_core.printable import list_counts
+
 OURS = "cosmos-eval"
 """The distribution of what no plug-in provides."""
 
@@ -36,7 +38,7 @@ def benchmarks() -> None:
 
     rows = []
     for benchmark in load_every_benchmark():
-        expected = ", ".join(f"{n:,} {unit}" for unit, n in benchmark.dataset.get("expected", {}).items())
+        expected = list_counts(benchmark.dataset.get("expected", {}))
         needs = str(benchmark.dataset.get("needs", "-"))
         task = f"{benchmark.task} v{benchmark.version}"
         source = find_provider(benchmark.name)

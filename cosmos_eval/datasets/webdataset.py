@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_core.short_repr import short_repr
 from cosmos_core.tar_files import LONE_BLOCK, LocalBytes, OtherFileKind, TarError, is_side_file, members
 from cosmos_core.text_files import impostor_of, open_regular, parse_integer, read_text
@@ -167,7 +167,7 @@ class WebDataset:
             if len(row) <= len(self.metadata):
                 self.checker.refuse(
                     f"has {len(row) - 1:,} numbers in the metadata of {image.key}, fewer than the "
-                    f"{len(self.metadata):,} names of dataset.metadata; correct the definition"
+                    f"{plural(len(self.metadata), 'name')} of dataset.metadata; correct the definition"
                 )
         columns = {kind: 1 + list(self.metadata).index(kind) for kind in self.groups}
         groups = {kind: np.array([int(row[at]) for row in rows], dtype=np.int64) for kind, at in columns.items()}

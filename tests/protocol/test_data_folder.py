@@ -99,6 +99,18 @@ def test_a_folder_with_the_name_of_a_shipped_benchmark_gets_another_name(tmp_pat
     assert load_benchmark(write_classes(tmp_path / "cifar100", "x", "y")).name == "cifar100-folder"
 
 
+def test_a_folder_that_a_shipped_name_hides_is_noted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_classes(tmp_path / "pets", "red", "blue")
+    run_command(["data", "check", "pets", "--data-root", "elsewhere"])
+    note = "note     pets is the shipped benchmark, and the folder ./pets is not read; write ./pets to evaluate"
+    assert note in capsys.readouterr().out
+    assert run_command(["data", "check", "./pets"]) == 0
+    assert capsys.readouterr().out.startswith("ready    pets-folder: 4 images, 2 classes")
+    run_command(["data", "check", "pets", "--data-root", "."])  # where the shipped benchmark's data are expected
+    assert "is not read" not in capsys.readouterr().out
+
+
 def test_folders_without_data_are_refused_in_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RequestError, match="has neither a folder for each class nor shards"):
