@@ -132,6 +132,7 @@ def test_the_command_reads_the_cache_of_a_run(world, tmp_path, capsys):
     assert (content["protocol"], content["dataset"]) == (result.benchmark.fingerprint, result.dataset.fingerprint)
     report = write_report(out)
     assert report.left_out == []
-    assert f'"alignment":{float(f"{values["alignment"]:.6g}")}' in report.path.read_text()
+    shown = f"{values['alignment']:.6g}"
+    assert f'"alignment":{float(shown)}' in report.path.read_text()
     assert math.isfinite(values["alignment"])
     assert np.isfinite([value for value in values.values() if value is not None]).all()
