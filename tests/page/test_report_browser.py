@@ -413,7 +413,7 @@ def test_the_classes_of_a_model_are_listed_from_the_worst_and_found_by_name(tab,
 
 
 def test_geometry_has_a_table_a_chart_with_its_numbers_and_the_commands_for_the_rest(opened):
-    assert opened.texts("#geometry .panel h3") == ["Good model"]
+    assert opened.texts("#geometry .panel h3") == ["Good model accuracy by confidence, %"]
     assert opened.texts("#geometry table:first-of-type tbody tr td")[:4] == ["0.813", "1.500", "12.5", "100.0"]
     chart = opened.run("document.querySelector('#geometry .reliability').getAttribute('aria-label')")
     assert chart == "Reliability of Good model: accuracy by confidence, ECE 12.5 %; the numbers follow"

@@ -1,23 +1,32 @@
 // Where the embeddings of a benchmark lie and whether probabilities can be believed: what show geometry computed.
 
 const SIDE = 240;
-/** [name in geometry.json, title, decimals, whether it is a percentage, whether the smallest is the best]. */
+/** Columns: names in geometry.json (of images and of texts where there are two), decimals, percentage or not, and
+ * whether the smallest is the best. */
 const FIGURES = [
-  ["modality_gap", "Modality gap", 3, false, true],
-  ["alignment", "Alignment", 3, false, true],
-  ["uniformity_images", "Uniformity, images", 2, false, true],
-  ["uniformity_texts", "Uniformity, texts", 2, false, true],
-  ["effective_rank_images", "Effective rank, images", 1, false, false],
-  ["effective_rank_texts", "Effective rank, texts", 1, false, false],
-  ["expected_calibration_error", "ECE, %", 1, true, true],
-  ["mean_confidence", "Mean confidence, %", 1, true, false],
-  ["accuracy", "Accuracy, %", 1, true, false],
-  ["logit_scale", "Logit scale", 1, false, false],
-  ["ood_auroc_score", "AUROC out of distribution, %", 1, true, false],
-  ["ood_fpr95_score", "FPR95 out of distribution, %", 1, true, true],
+  { names: ["modality_gap"], title: "Gap", notes: ["modality"], decimals: 3, ascending: true },
+  { names: ["alignment"], title: "Alignment", decimals: 3, ascending: true },
+  {
+    names: ["uniformity_images", "uniformity_texts"],
+    title: "Uniformity",
+    notes: ["images / texts"],
+    decimals: 2,
+    ascending: true,
+  },
+  {
+    names: ["effective_rank_images", "effective_rank_texts"],
+    title: "Effective rank",
+    notes: ["images / texts"],
+    decimals: 1,
+  },
+  { names: ["expected_calibration_error"], title: "ECE", notes: ["%"], isShare: true, ascending: true },
+  { names: ["mean_confidence"], title: "Confidence", notes: ["mean, %"], isShare: true },
+  { names: ["accuracy"], title: "Accuracy", notes: ["%"], isShare: true },
+  { names: ["logit_scale"], title: "Logit scale", decimals: 1 },
+  { names: ["ood_auroc_score"], title: "AUROC", notes: ["out of distribution, %"], isShare: true },
+  { names: ["ood_fpr95_score"], title: "FPR95", notes: ["out of distribution, %"], isShare: true, ascending: true },
 ];
 
-const fixed = (value, decimals) => value.toFixed(decimals);
 const percent = (share) => (share === null ? MISSING : oneDecimal(100 * share));
 
 /** Accuracy of each bin of confidence against the diagonal, on which a calibrated model lies. */
@@ -90,12 +99,12 @@ function geometryPanel(entry) {
   const { label } = data.models[entry.row];
   const chart = entry.bins.length ? [reliabilityChart(entry, label), binTable(entry, label)] : [];
   const note = entry.bins.length ? null : el("p", {}, "The model does not say its logit scale: no probabilities.");
-  return el("div", { class: "panel" }, el("h3", {}, label), note, chart, confusedTable(entry, label));
+  return el("div", { class: "panel" }, el("h3", {}, `${label} `, el("span", {}, "accuracy by confidence, %")), note, chart, confusedTable(entry, label));
 }
 
 /** A table with a row for each model, and the reliability and the confused classes of each. */
 function geometryOf(entries, group, state) {
-  const figures = FIGURES.filter(([name]) => entries.some(({ figures: values }) => Number.isFinite(values[name])));
+  const figures = FIGURES.filter(({ names }) => entries.some((entry) => Number.isFinite(entry.figures[names[0]])));
   const columns = [
     {
       key: "model",
@@ -107,15 +116,17 @@ function geometryOf(entries, group, state) {
         el("small", {}, ` ${entry.precision}${entry.against ? `, against ${entry.against}` : ""}`),
       ],
     },
-    ...figures.map(([name, title, decimals, isShare, ascending]) => ({
-      key: name,
+    ...figures.map(({ names, title, notes, decimals, isShare, ascending }) => ({
+      key: names[0],
       title,
+      notes,
       ascending,
-      value: (entry) => entry.figures[name] ?? null,
+      value: (entry) => entry.figures[names[0]] ?? null,
       cell: (entry) => {
-        const value = entry.figures[name] ?? null;
-        if (value === null) return el("span", { class: "missing" }, MISSING);
-        return isShare ? percent(value) : fixed(value, decimals);
+        const values = names.map((name) => entry.figures[name] ?? null);
+        if (values[0] === null) return el("span", { class: "missing" }, MISSING);
+        const text = (value) => (value === null ? MISSING : isShare ? percent(value) : value.toFixed(decimals));
+        return values.map(text).join(" / ");
       },
     })),
   ];
