@@ -47,11 +47,11 @@ def geometry_data(folder: Path, page: Mapping[str, Any]) -> tuple[dict[str, Any]
     for path in _geometry_files(folder):
         name = path.relative_to(folder).as_posix()
         try:
-            key, precision, entry = _read_entry(path)
-        except (RequestError, KeyError, TypeError, ValueError) as error:
+            identity, precision, entry = _read_entry(path)
+        except (RequestError, AttributeError, KeyError, TypeError, ValueError) as error:
             left_out.append(portable_text(f"{name}: not what show geometry writes ({error!s:.80}); make it again"))
             continue
-        same = by_key.get(key, [])
+        same = by_key.get(identity, [])
         if not same:
             left_out.append(portable_text(f"{name}: of no result in this page (other weights, protocol or data)"))
         # measured in several precisions, it belongs to the row of its own
@@ -60,8 +60,9 @@ def geometry_data(folder: Path, page: Mapping[str, Any]) -> tuple[dict[str, Any]
             entries[place] = {"row": place[0], "group": place[1], "precision": precision, "path": name, **entry}
     absent = [result for result in results if (result["row"], result["group"]) not in entries]
     commands = list(dict.fromkeys(_command(folder, page, one) for one in absent if _has_geometry(page, one)))
-    shown = {"entries": [entries[place] for place in sorted(entries)], "commands": commands[:MOST_COMMANDS]}
-    return {**shown, "further": len(commands) - len(shown["commands"])}, left_out
+    shown = commands[:MOST_COMMANDS]
+    data = {"entries": [entries[place] for place in sorted(entries)], "commands": shown}
+    return {**data, "further": len(commands) - len(shown)}, left_out
 
 
 def _geometry_files(folder: Path) -> Iterator[Path]:
@@ -78,7 +79,7 @@ def _read_entry(path: Path) -> tuple[tuple[str, ...], str, dict[str, Any]]:
     """What identifies the result that a file belongs to, its precision, and what the page shows of it.
 
     Raises:
-        RequestError, KeyError, TypeError, ValueError: another file, or one of an older version, which does not say
+        RequestError, AttributeError, KeyError, TypeError, ValueError: another file, or one of an older version, which does not say
             what it was computed of.
     """
     record = read_json(path, finite=True, largest=LARGEST)

@@ -362,6 +362,7 @@ def test_geometry_belongs_to_the_result_of_its_weights_protocol_and_data(folder)
         ({"protocol": None}, "not what show geometry writes"),
         ({"reliability": [{"count": 1, "confidence": 2.0, "accuracy": 0.5}]}, "not what show geometry writes"),
         ({"figures": {"modality_gap": "<b>"}}, "not what show geometry writes"),
+        ({"figures": [1]}, "not what show geometry writes"),
     ],
 )
 def test_geometry_of_other_results_and_broken_files_are_left_out(tmp_path, changes, said):
