@@ -79,8 +79,8 @@ def _read_entry(path: Path) -> tuple[tuple[str, ...], str, dict[str, Any]]:
     """What identifies the result that a file belongs to, its precision, and what the page shows of it.
 
     Raises:
-        RequestError, AttributeError, KeyError, TypeError, ValueError: another file, or one of an older version, which does not say
-            what it was computed of.
+        RequestError, AttributeError, KeyError, TypeError, ValueError: another file, or one of an older version, which
+            does not say what it was computed of.
     """
     record = read_json(path, finite=True, largest=LARGEST)
     key = tuple(_text(record[name]) for name in ("benchmark", "protocol", "dataset"))
