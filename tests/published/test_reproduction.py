@@ -341,9 +341,9 @@ def test_every_suite_says_which_table_it_reproduces_or_why_none():
         assert suite.reproduces.startswith("none") or suite.published, name
 
 
-@pytest.mark.parametrize("suite", ["vtab", "vtab-plus"])
-def test_every_benchmark_of_vtab_has_figures_of_openais_models(suite):
-    found = reproduce(suite, [], models=["open_clip:ViT-B-16/openai"])
+def test_every_benchmark_of_vtab_plus_has_figures_of_openais_models():
+    found = reproduce("vtab-plus", [], models=["open_clip:ViT-B-16/openai"])
+    assert {one.name for one in read_suite("vtab").benchmarks} < {one.name for one in found.suite.benchmarks}
     assert {cell.target.benchmark for cell in found.cells} == {one.name for one in found.suite.benchmarks}
     by_benchmark = {cell.target.benchmark: cell.target for cell in found.cells}
     dmlab = by_benchmark["dmlab-vtab"]
