@@ -1,6 +1,7 @@
 """Making text from data (names of files, classes, models) safe for one line of a message, a terminal or a table."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 UNSAFE_CHARACTERS = re.compile(
@@ -43,3 +44,19 @@ def _escape(match: re.Match[str]) -> str:
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """A number with its noun: `1 image`, `1,000 images`; `nouns` where the plural is not the noun and an s."""
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
+
+
+def list_counts(counts: Mapping[str, int]) -> str:
+    """Counts whose keys are nouns in the plural, as data have them: `{"images": 1_000, "classes": 1}` is
+    `1,000 images, 1 class`."""
+    return ", ".join(
+        plural(count, _singular(nouns.replace("_", " ")), nouns.replace("_", " ")) for nouns, count in counts.items()
+    )
+
+
+def _singular(nouns: str) -> str:
+    """The first plural among the words: of "train images" the second, of "candidates without images" the first."""
+    words = nouns.split(" ")
+    at = next((i for i, word in enumerate(words) if word.endswith("s")), 0)
+    words[at] = words[at].removesuffix("es") if words[at].endswith("sses") else words[at].removesuffix("s")
+    return " ".join(words)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cosmos_core.printable import plural
 from cosmos_eval.cli.streams import print_line
 
 app = typer.Typer(
@@ -73,7 +74,7 @@ def verify(
             print_line(f"{'removed' if drop else 'damaged'}  {path.relative_to(store)}: {reason}")
             if drop:
                 path.unlink(missing_ok=True)
-    print_line(f"{files:,} files, {broken:,} damaged in {store}")
+    print_line(f"{plural(files, 'file')}, {broken:,} damaged in {store}")
     if broken:
         raise typer.Exit(1)
 
@@ -87,11 +88,10 @@ def clear(models: Models = None, cache: CacheFolder = DEFAULT) -> None:
 
     store = find_cache_folder(cache)
     spaces = _chosen_or_all(store, models)
-    noun = "model" if len(spaces) == 1 else "models"
     freed = remove_cached_models(spaces)
     if not models:
         freed += remove_shard_items(store)
-    print_line(f"{size_text(freed)} of {len(spaces)} {noun} removed from {store}")
+    print_line(f"{size_text(freed)} of {plural(len(spaces), 'model')} removed from {store}")
 
 
 @app.command(epilog="Example: cosmos-eval cache export cosmos:runs/exp1/last.pt --out vectors --cache runs/eval")
@@ -119,7 +119,7 @@ def export(
         )
         raise RequestError(f"{model!r} matches {len(spaces)} models in {store}: {several}; give one of the ids")
     images, texts = export_features(spaces[0], out, tuple(benchmark or ()))
-    print_line(f"{images:,} images and {texts:,} texts written to {out}; use it as embeddings:{out}")
+    print_line(f"{plural(images, 'image')} and {plural(texts, 'text')} written to {out}; use it as embeddings:{out}")
 
 
 def _chosen_or_all(store: Path, models: list[str] | None) -> list:

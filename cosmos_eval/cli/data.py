@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cosmos_core.printable import list_counts, plural
 from cosmos_eval.cli.options import MaxImagePixels, parse_workers
 from cosmos_eval.cli.streams import print_line
 
@@ -43,6 +44,7 @@ def check(
     Without names, print a table of what is ready, what is missing and how to get it; exit 0.
     """
     from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.protocol.data_folder import notes_on_folders
     from cosmos_eval.run.fetch_advice import advise_fetching
     from cosmos_eval.run.plan import resolve_benchmarks
 
@@ -50,6 +52,8 @@ def check(
         _print_overview(data_root, deep)
         return
     benchmarks = resolve_benchmarks(names)
+    for note in notes_on_folders(names, data_root):
+        print_line(f"note     {note}")
     not_ready = _print_checks(benchmarks, data_root, deep, make_reporter())
     advice = advise_fetching(not_ready, data_root)
     if advice:
@@ -83,7 +87,7 @@ def _print_checks(
     for benchmark in benchmarks:
         with use_benchmark_name(benchmark.name):
             _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
-        counts = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
+        counts = list_counts(report.found)
         problems += [(benchmark.name, problem) for problem in report.problems]
         if report.problems:
             not_ready.append(benchmark)
@@ -94,7 +98,7 @@ def _print_checks(
         if report.left_out:
             named = "; ".join(report.left_out[:FIRST])
             more = f"; and {len(report.left_out) - FIRST:,} more" if len(report.left_out) > FIRST else ""
-            print_line(f"left out {benchmark.name}: {len(report.left_out):,} items: {named}{more}")
+            print_line(f"left out {benchmark.name}: {plural(len(report.left_out), 'item')}: {named}{more}")
     for problem in merge_equal_problems(problems):
         print_line(f"{label_problem(problem)}  {problem}")
     return not_ready
@@ -223,7 +227,9 @@ def prepare(
         order = prepare_aro_order(
             name, load_benchmark(CAPTIONS_OF[name]), data_root or out or DEFAULT_DATA_ROOT, out, seed, tagger
         )
-        print_line(f"{order.items:,} items written to {order.path}, shuffled by the rules: {', '.join(order.rules)}")
+        print_line(
+            f"{plural(order.items, 'item')} written to {order.path}, shuffled by the rules: {', '.join(order.rules)}"
+        )
         if not tagger:
             print(
                 "the two rules on nouns and adjectives need --tagger; a YAML with `dataset: {shuffles: 2}` reads these"
@@ -234,7 +240,9 @@ def prepare(
         from cosmos_eval.run.plan import DEFAULT_DATA_ROOT
 
         made = prepare_masks(name, data_root or out or DEFAULT_DATA_ROOT, out, reporter=make_reporter())
-        print_line(f"{made.written:,} masks written to {made.folder} from {made.source}, {made.existing:,} were there")
+        print_line(
+            f"{plural(made.written, 'mask')} written to {made.folder} from {made.source}, {made.existing:,} were there"
+        )
         return
     from cosmos_eval.datasets.toybox import prepare as prepare_toybox
 
@@ -275,5 +283,5 @@ def _prepare_resized(
     for planned in make_plan(names, data_root, reporter=reporter):
         data = load(planned.benchmark, planned.data_root, reporter=reporter)
         made, kept = write_resized(data.images, preprocess.geometry(), preprocess.pixels, out, reporter, threads)
-        print_line(f"{planned.benchmark.name}: {made:,} images written to {out}, {kept:,} were there")
+        print_line(f"{planned.benchmark.name}: {plural(made, 'image')} written to {out}, {kept:,} were there")
     print_line(f"Read them with: cosmos-eval run --resized {out}")

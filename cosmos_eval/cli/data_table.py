@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cosmos_core.printable import list_counts, plural
+
 if TYPE_CHECKING:
     from cosmos_eval.run.data_overview import DataState
 
@@ -64,8 +66,8 @@ def _line(one: "DataState", width: int, text: str, how: str = "") -> str:
 
 def _counts_text(one: "DataState") -> str:
     counts = one.counts if "images" not in one.counts else {"images": one.counts["images"]}
-    text = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
-    return f"{text}; {one.left_out:,} items left out" if one.left_out else text
+    text = list_counts(counts)
+    return f"{text}; {plural(one.left_out, 'item')} left out" if one.left_out else text
 
 
 def _fetch_text(one: "DataState") -> str:
@@ -90,7 +92,7 @@ def describe_totals(states: "Sequence[DataState]", data_root: Path | None) -> It
     from cosmos_eval.run.plan import DEFAULT_DATA_ROOT
 
     counts = ", ".join(f"{sum(one.state is state for one in states)} {state}" for state in State)
-    yield f"{len(states)} benchmarks: {counts}"
+    yield f"{plural(len(states), 'benchmark')}: {counts}"
     fetched = [one for one in states if one.way in (Way.automatic, Way.token)]
     if fetched:
         plan = make_fetch_plan([one.benchmark for one in fetched], data_root or DEFAULT_DATA_ROOT)

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cosmos_core.printable import list_counts
+
 OURS = "cosmos-eval"
 """The distribution of what no plug-in provides."""
 
@@ -36,7 +38,7 @@ def benchmarks() -> None:
 
     rows = []
     for benchmark in load_every_benchmark():
-        expected = ", ".join(f"{n:,} {unit}" for unit, n in benchmark.dataset.get("expected", {}).items())
+        expected = list_counts(benchmark.dataset.get("expected", {}))
         needs = str(benchmark.dataset.get("needs", "-"))
         task = f"{benchmark.task} v{benchmark.version}"
         source = find_provider(benchmark.name)
@@ -54,7 +56,7 @@ def suites() -> None:
     rows = []
     for suite in read_every_suite():
         names = ", ".join(benchmark.name for benchmark in suite.benchmarks)
-        table = "; lacks ".join([suite.reproduces or "-", *suite.lacks])
+        table = "; lacks ".join([suite.reproduces or "not stated", *suite.lacks])
         rows.append((suite.name, names, table, find_provider(suite.name) or OURS))
     show(("suite", "benchmarks", "published table", "from"), rows)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cosmos_core.printable import plural
 from cosmos_eval.cli.streams import print_line
 
 EXAMPLE = "Example: cosmos-eval report runs/eval --suite paper --reference paper --out report.html"
@@ -46,7 +47,7 @@ def report(
     done = write_report(folder, out, title=title, references=references, suite=chosen)
     megabytes = done.path.stat().st_size / 1e6
     counts = {"model": done.models, "benchmark": done.benchmarks, "image": done.images}
-    print(", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in counts.items()) + f"; {megabytes:.1f} MB")
+    print(", ".join(plural(n, word) for word, n in counts.items()) + f"; {megabytes:.1f} MB")
     for line in done.left_out:
         print_line(f"left out: {line}")
     print_line(f"Report: {done.path}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cosmos_core.printable import plural
 from cosmos_eval.cli.list_ import show as print_rows
 from cosmos_eval.cli.streams import print_line
 
@@ -75,7 +76,9 @@ def classes(
         require_classes(results[0], path)
     frame = class_frame(with_classes)
     atomic_write_text(out, csv_text(frame))
-    print_line(f"{out}: {len(frame):,} classes of {len(with_classes):,} of {len(results):,} results")
+    print_line(
+        f"{out}: {plural(len(frame), 'class', 'classes')} of {len(with_classes):,} of {plural(len(results), 'result')}"
+    )
 
 
 @app.command(epilog="Example: cosmos-eval results diff before/cosmos-last-1a2b3c4d after/cosmos-last-5e6f7a8b")
@@ -90,7 +93,7 @@ def diff(
     rows, compared, different = differences(first, second)
     if rows:
         print_rows(DIFFERENCES, rows)
-    benchmarks = f"{compared} benchmark" + ("" if compared == 1 else "s")
+    benchmarks = plural(compared, "benchmark")
     if different:
         print_line(f"different numbers in {different}, {benchmarks} compared")
         raise typer.Exit(1)
@@ -109,8 +112,8 @@ def merge(
     from cosmos_eval.results.merge import merge as merge_folders
 
     merged = merge_folders(folders, out)
-    total, models = merged.copied + merged.existing, f"{merged.models} model" + ("" if merged.models == 1 else "s")
-    print_line(f"{out}: {total} results of {models}: {merged.copied} copied, {merged.existing} were there")
+    total, models = plural(merged.copied + merged.existing, "result"), plural(merged.models, "model")
+    print_line(f"{out}: {total} of {models}: {merged.copied} copied, {merged.existing} were there")
     if merged.repeated:
         print_line(f"{merged.repeated} more with the same identity and the same numbers left out")
     for folder in merged.aside:

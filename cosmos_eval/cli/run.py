@@ -165,6 +165,7 @@ def run(
     from cosmos_eval.models.preflight import check_models
     from cosmos_eval.profiling import Profile
     from cosmos_eval.protocol.benchmark import Benchmark, load_suite
+    from cosmos_eval.protocol.data_folder import notes_on_folders
     from cosmos_eval.protocol.metric_changes import set_rerank
     from cosmos_eval.protocol.prompt_changes import replace_prompts
     from cosmos_eval.rank_environment import is_main_process, read_world_size
@@ -228,6 +229,8 @@ def run(
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
     suite_benchmarks = [definition for name in suite or () for definition in load_suite(name)]
+    for note in notes_on_folders([*(suite or ()), *(benchmark or ())], data_root):
+        reporter.note(note)
     names: list[str | Path | Benchmark] = [*suite_benchmarks, *(benchmark or ())]
     if templates or class_names:
         names = [*replace_prompts(resolve_benchmarks(names), templates, class_names)]

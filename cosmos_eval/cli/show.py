@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cosmos_core.printable import plural
 from cosmos_eval.cli.options import Workers
 from cosmos_eval.cli.streams import print_line
 
@@ -93,11 +94,11 @@ def segmentation(
         reporter=make_reporter(),
     )
     percent = f"mIoU {100 * shown.miou:.1f}" if shown.miou == shown.miou else "all pixels are ignored"
-    print_line(f"{shown.images:,} of {shown.total:,} images: {percent}")
+    print_line(f"{shown.images:,} of {plural(shown.total, 'image')}: {percent}")
     drawn = len(shown.overlays)
     selection = ", spread evenly" if 1 < drawn < shown.images else ""
     where = shown.overlays[0] if drawn == 1 else f"{out / 'overlays'} ({drawn:,} files{selection})"
     print_line(f"Overlays: {where}")
     print_line(f"IoU of each class: {shown.bars}, measured on {shown.bars_from}")
     if shown.masks is not None:
-        print_line(f"Predicted masks: {shown.masks} ({shown.images:,} files; index = class)")
+        print_line(f"Predicted masks: {shown.masks} ({plural(shown.images, 'file')}; index = class)")

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 
@@ -161,7 +162,7 @@ def _assign_by_number(
     start = 0 if 0 in folder_of_number else 1
     if not allow_missing or max(folder_of_number) - start >= len(names):
         checker.refuse(
-            f"has {len(names):,} class names for {len(in_order):,} class folders: "
+            f"has {plural(len(names), 'class name')} for {len(in_order):,} class folders: "
             f"{format_names(folder_of_number.values())}"
         )
     return [folder_of_number.get(start + i) for i in range(len(names))], names
@@ -183,7 +184,7 @@ def _assign_by_map(
     nameless = [folder for folder in folders if folder not in names]
     if nameless:
         checker.refuse(
-            f"has no class name for {len(nameless):,} folders: {format_names(nameless)}; add them to "
+            f"has no class name for {plural(len(nameless), 'folder')}: {format_names(nameless)}; add them to "
             "prompts.class_names"
         )
     absent = [folder for folder in names if folder not in existing]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import to_rgb
+from cosmos_core.printable import plural
 from cosmos_core.text_files import impostor_at
 from cosmos_eval.datasets.cifar import CIFAR, require_published_files, safe_unpickling
 from cosmos_eval.datasets.class_order import check_class_order
@@ -106,7 +107,8 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
     out_of_range = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
     if len(out_of_range):
         wrong = format_names(f"{images[i].key} ({labels[i]})" for i in out_of_range)
-        checker.refuse(f"has {len(out_of_range):,} labels outside 0 to {len(class_names) - 1} below {root}: {wrong}")
+        count = plural(len(out_of_range), "label")
+        checker.refuse(f"has {count} outside 0 to {len(class_names) - 1} below {root}: {wrong}")
     labels, order, class_names = _leave_out_classes(labels, order, class_names, checker)
     order = _take_random_part(order, checker)
     prompts = benchmark.resolve_prompts()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.json_text import read_json
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import Data, RetrievalData
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
@@ -46,7 +47,7 @@ def read_captions(benchmark: Any, data_root: Path) -> Data:
             orphans.append(f"annotation {caption['id']} (image {caption['image_id']})")
     if orphans:
         checker.add_problem(
-            f"has {len(orphans):,} captions of images that are not listed in {path}: {format_names(orphans)}"
+            f"has {plural(len(orphans), 'caption')} of images that are not listed in {path}: {format_names(orphans)}"
         )
     names = [image["file_name"] for image in images]
     folder = checker.find_path("images", "folder", containing=names[0] if names else None) or folder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_core.short_repr import short_name
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def find_inconsistencies(data: "Data") -> list[str]:
     problems += find_broken_texts("image names", keys)
     repeated = [key for key, times in Counter(map(_normalize_key, keys)).items() if times > 1]
     if repeated:
-        problems.append(f"has {len(repeated):,} images twice: {format_names(repeated)}")
+        problems.append(f"has {plural(len(repeated), 'image')} twice: {format_names(repeated)}")
     return problems + data.problems()
 
 

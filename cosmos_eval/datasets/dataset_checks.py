@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
 from cosmos_core.errors import RequestError
-from cosmos_core.printable import printable
+from cosmos_core.printable import list_counts, plural, printable
 from cosmos_core.text_files import kind_of
 from cosmos_eval.datasets.consistency import find_inconsistencies, format_names
 from cosmos_eval.datasets.data.base import Data
@@ -186,7 +186,7 @@ class DatasetChecker:
         _list_names.cache_clear()  # files may be added before the next check in the same process
         if backslash_names:
             self.refuse(
-                f"names {len(backslash_names):,} files of {folder} with Windows' separators: "
+                f"names {plural(len(backslash_names), 'file')} of {folder} with Windows' separators: "
                 f"{format_names(backslash_names)}; "
                 "write / in place of \\"
             )
@@ -220,8 +220,7 @@ class DatasetChecker:
                 continue
             where = f" in {self.image_folder}" if key == "images" else ""
             named = f"; missing: {format_names(missing)}" if missing else ""
-            noun = "images" if key == "images" else key.replace("_", " ")
-            self.add_problem(f"needs {expected:,} {noun}{where}, found {found:,}{named}{self.take_hint()}")
+            self.add_problem(f"needs {list_counts({key: expected})}{where}, found {found:,}{named}{self.take_hint()}")
 
     def take_hint(self) -> str:
         """Return the definition's `needs` (what to download) in brackets; empty after the first call."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.class_order import assign_class_names
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData, Data
@@ -100,7 +101,7 @@ def read_class_folders(
     if unread_images:
         verb = "is" if len(unread_images) == 1 else "are"
         checker.add_remark(
-            f"{len(unread_images):,} images {verb} ignored, since their format is not read: "
+            f"{plural(len(unread_images), 'image')} {verb} ignored, since their format is not read: "
             f"{format_names(unread_images)}; "
             "save them as JPEG or PNG"
         )

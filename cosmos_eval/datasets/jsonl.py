@@ -34,8 +34,8 @@ def read_jsonl(benchmark: Any, data_root: Path) -> Data:
         multilingual-retrieval: {"image": "a.jpg", "captions": {"de": ["..."], "fr": "..."}}; one line for each
             image, the same languages in every line
 
-    Images are below `images`, or in the folder of the file. Class names are `prompts.class_names`; without it, the
-    different labels in alphabetical order.
+    Images are below `images`, or in the folder of the file. Class names are `prompts.class_names`: a list in
+    class order, or a map from label to name; without it, the different labels in alphabetical order.
 
     Options: `path` (the file), `images` (folder), `distractors` (see above).
 

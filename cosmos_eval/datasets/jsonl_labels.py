@@ -20,8 +20,8 @@ def build_classification(records: Records, benchmark: Any) -> ClassificationData
     prompts = _resolve_prompts(records, benchmark)
     values = _read_label_values(records, has_class_names=prompts.class_names is not None)
     images = records.images()
-    names = list(prompts.class_names or sorted({str(value) for _, value in values}))
-    labels = _find_class_indices(values, names, records)
+    labels_of_classes, names = _name_classes(prompts, {str(value) for _, value in values})
+    labels = _find_class_indices(_as_keys(values, prompts, records), labels_of_classes, records)
     keys = [image.key for image in images]
     if is_imagenet(names) and (problem := find_wrong_order(keys, labels, names, f" in {records.path}")):
         records.checker.refuse(problem)
@@ -60,6 +60,32 @@ def _check_label(records: Records, line: int, key: str, value: Any, has_class_na
         records.refuse(line, f"an index as {key!r} needs prompts.class_names")
 
 
+def _name_classes(prompts: ResolvedPrompts, labels: set[str]) -> tuple[list[str], list[str]]:
+    """Return what lines call each class, and its name, in class order.
+
+    A list gives names that are also the labels; a map gives the name of each label, also of one that is a number;
+    without either, the labels are the names, in alphabetical order.
+    """
+    if isinstance(prompts.class_names, dict):
+        return list(prompts.class_names), list(prompts.class_names.values())
+    names = list(prompts.class_names or sorted(labels))
+    return names, names
+
+
+def _as_keys(
+    values: list[tuple[int, str | int]], prompts: ResolvedPrompts, records: Records
+) -> list[tuple[int, str | int]]:
+    """Return labels as they stand in a map of class names (numbers as texts); refuse one that the map lacks."""
+    if not isinstance(prompts.class_names, dict):
+        return values
+    for line, value in values:
+        if str(value) not in prompts.class_names:
+            records.refuse(
+                line, f"the label {short_repr(value)} is no key of the map prompts.class_names; add its name"
+            )
+    return [(line, str(value)) for line, value in values]
+
+
 def _find_class_indices(values: list[tuple[int, str | int]], names: list[str], records: Records) -> list[int]:
     """Return the class index of each label; refuse labels that are no class or the name of several."""
     index_of_name = {name: i for i, name in enumerate(names)}
@@ -70,7 +96,7 @@ def _find_class_indices(values: list[tuple[int, str | int]], names: list[str], r
             if value in repeated_names:
                 records.refuse(line, f"the label {value!r} is the name of several classes; give its index from 0")
             if value not in index_of_name:
-                advice = "; an index is written without quotes" if parse_integer(value) is not None else ""
+                advice = "; an index is written without quotes" if parse_integer(value) is not None else RENAME
                 records.refuse(line, f"the label {short_repr(value)} is not among the class names{advice}")
             labels.append(index_of_name[value])
         else:
@@ -80,6 +106,7 @@ def _find_class_indices(values: list[tuple[int, str | int]], names: list[str], r
     return labels
 
 
+RENAME = "; to rename classes, give prompts.class_names as a map from label to name"
 UNDECIDED_NAMES = ("undecided", "difficult", "ignore")
 """Names of the optional key with classes for and against which an image does not count."""
 
@@ -104,11 +131,12 @@ def build_multilabel(records: Records, benchmark: Any) -> MultilabelData:
             counts[key].append(len(labels))
     images = records.images()
     every_label = {str(value) for of_key in values.values() for _, value in of_key}
-    names = list(prompts.class_names or sorted(every_label))
-    present, undecided = (
-        np.split(_find_class_indices(values[key], names, records), np.cumsum(counts[key])[:-1])
-        for key in ("labels", "undecided")
-    )
+    labels_of_classes, names = _name_classes(prompts, every_label)
+    indices = {
+        key: _find_class_indices(_as_keys(labels, prompts, records), labels_of_classes, records)
+        for key, labels in values.items()
+    }
+    present, undecided = (np.split(indices[key], np.cumsum(counts[key])[:-1]) for key in ("labels", "undecided"))
     labels = build_labels(
         [classes.astype(int).tolist() for classes in present],
         [classes.astype(int).tolist() for classes in undecided],
@@ -118,10 +146,8 @@ def build_multilabel(records: Records, benchmark: Any) -> MultilabelData:
 
 
 def _resolve_prompts(records: Records, benchmark: Any) -> ResolvedPrompts:
-    """Return a definition's class names, a list if there are any, and templates; refuse what jsonl cannot use."""
+    """Return a definition's class names and templates; refuse what jsonl cannot use."""
     prompts: ResolvedPrompts = benchmark.resolve_prompts()
     if prompts.templates is None and "templates" in benchmark.prompts:
         records.checker.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
-    if isinstance(prompts.class_names, dict):
-        records.checker.refuse("has prompts.class_names as a map; for jsonl it must be a list, in class order")
     return prompts

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_core.tar_files import LONE_BLOCK
 from cosmos_core.text_files import parse_integer, read_text
@@ -115,7 +116,7 @@ class WebDataset:
             if len(row) <= len(self.metadata):
                 self.checker.refuse(
                     f"has {len(row) - 1:,} numbers in the metadata of {image.key}, fewer than the "
-                    f"{len(self.metadata):,} names of dataset.metadata; correct the definition"
+                    f"{plural(len(self.metadata), 'name')} of dataset.metadata; correct the definition"
                 )
         columns = {kind: 1 + list(self.metadata).index(kind) for kind in self.groups}
         groups = {kind: np.array([int(row[at]) for row in rows], dtype=np.int64) for kind, at in columns.items()}

@@ -16,6 +16,7 @@ SCRIPTS = (
     "charts.js",
     "classes.js",
     "curves.js",
+    "geometry.js",
     "images.js",
     "page.js",
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from cosmos_core.image_files import formats, to_rgb
+from cosmos_core.printable import plural
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 SIDES = (1600, 1100, 750)
@@ -71,7 +72,7 @@ def embed(folder: Path, budget: int, *, with_curves: bool = True) -> tuple[list[
 def no_room(folder: str, count: int) -> str:
     """A line about images of one folder that were left out."""
     name = "the folder itself" if folder == "." else folder
-    return f"{name}: {count:,} more image{'s' if count > 1 else ''}, no room"
+    return f"{name}: {plural(count, 'more image')}, no room"
 
 
 def images_below(folder: Path, with_curves: bool) -> Iterator[Path]:

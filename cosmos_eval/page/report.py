@@ -11,6 +11,7 @@ from cosmos_core.files import atomic_write_text
 from cosmos_eval.page.assembly import assemble, embedded
 from cosmos_eval.page.curves import curve_data
 from cosmos_eval.page.data import Reported, report_data
+from cosmos_eval.page.geometry import geometry_data
 from cosmos_eval.page.images import embed
 from cosmos_eval.report.board import MEASURED, check_of_suite
 from cosmos_eval.results.portable import portable_text
@@ -73,15 +74,18 @@ def write_report(
         raise RequestError(f"no {RESULT} and no evaluations.jsonl below {folder}; give the --out folder of a run")
     if suite is not None and references is None:
         check_of_suite((item.result for item in reported), suite, folder)
+    shown = report_data(in_tables(reported), references, suite)
+    geometry, without_result = geometry_data(folder, shown)
     data = {
         "title": title or f"Results: {folder.resolve().name}",
         "madeBy": f"cosmos-eval {cosmos_eval.__version__}",
         "lead": list(lead),
         "curves": panels,
         "notRun": [portable_text(line) for line in read_not_run(folder)],
-        **report_data(in_tables(reported), references, suite),
+        "geometry": geometry,
+        **shown,
     }
-    return put_together(folder, data, thinned, out or folder / NAME)
+    return put_together(folder, data, [*thinned, *without_result], out or folder / NAME)
 
 
 def put_together(folder: Path, data: dict[str, Any], left_out: Sequence[str], path: Path) -> HtmlReport:

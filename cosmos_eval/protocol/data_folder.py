@@ -6,14 +6,16 @@ that its result has a fingerprint of the names and templates that were used.
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import is_folder
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_list
 from cosmos_eval.datasets.prompts import DEFAULT_TEMPLATES
-from cosmos_eval.protocol.folders import shipped_files
+from cosmos_eval.protocol.folders import definition_files, shipped_files, suite_files
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test")
 """Folders beside each other that are splits and not classes."""
@@ -62,6 +64,22 @@ def describe_folder(folder: Path) -> dict[str, Any]:
     else:
         names = {name: name.replace("_", " ").strip() or name for name in classes}
     return _definition(root, root, {"reader": "image-folder"}, {"class_names": names})
+
+
+def notes_on_folders(names: Sequence[str], data_root: Path | None) -> list[str]:
+    """A line for each name of a shipped benchmark or suite that a folder has, too, which is not what is read.
+
+    Folders of the data root are no such folders: data are expected there.
+    """
+    if data_root is not None and data_root.resolve() == Path.cwd():
+        return []
+    known = {"benchmark": definition_files(), "suite": suite_files()}
+    return [
+        f"{name} is the shipped {kind}, and the folder ./{name} is not read; write ./{name} to evaluate the folder"
+        for name in names
+        for kind, files in known.items()
+        if name in files and is_folder(Path(name))
+    ]
 
 
 def _describe_shards(root: Path, split: str) -> dict[str, Any]:

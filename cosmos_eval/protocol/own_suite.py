@@ -1,6 +1,6 @@
 """A user's own suite: a YAML file, with definitions beside it."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from cosmos_core.errors import RequestError
@@ -39,21 +39,24 @@ def is_suite(value: Any) -> bool:
 def find_member(source: Source, index: int) -> str | Path:
     """Return what entry `index` of `benchmarks` names: a file beside the suite, or else a shipped benchmark.
 
-    An entry is a name (`pets`, whose file is `pets.yaml`) or a path below the suite's folder (`sets/pets.yaml`).
+    An entry is a name (`pets`, whose file is `pets.yaml`) or a path from the suite's folder (`sets/pets.yaml`,
+    `../shared/pets.yaml`).
 
     Raises:
-        RequestError: a path that leads out of the suite's folder, or to no file.
+        RequestError: an absolute path, which other machines do not have, or a path to no file.
     """
-    from cosmos_eval.datasets.dataset_checks import is_outside_folder  # imports numpy
-
     entry = source.value["benchmarks"][index]
     at = ("benchmarks", index)
-    if is_outside_folder(entry):
-        raise source.refuse(at, f"{entry!r} leads out of the suite's folder; put the definition beside the suite")
     folder = source.path.parent
+    if PurePosixPath(entry).is_absolute() or PureWindowsPath(entry).drive or "\0" in entry:
+        raise source.refuse(at, f"{entry!r:.400} is no path from the suite's folder; write it relative to {folder}")
     if entry.endswith(ENDINGS):
         if not is_file(folder / entry):
             raise source.refuse(at, f"there is no definition {folder / entry!s:.400}")
         return folder / entry
     beside = folder / f"{entry}.yaml"
-    return beside if is_file(beside) and not is_suite_file(beside) else entry
+    if is_file(beside) and not is_suite_file(beside):
+        return beside
+    if ".." in PurePosixPath(entry).parts:
+        raise source.refuse(at, f"there is no definition {beside!s:.400}")
+    return entry

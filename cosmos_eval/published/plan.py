@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
+from cosmos_core.printable import list_counts
 from cosmos_eval.models.spec import MODELS, ModelSpec, model_kind, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.published.reproduce import NOT_RUN, Reproduction, same_model
@@ -61,7 +62,7 @@ def _repeated(option: str, values: Sequence[str]) -> list[str]:
 
 
 def _data_line(benchmark: Benchmark) -> str:
-    expected = ", ".join(f"{n:,} {unit}" for unit, n in benchmark.dataset.get("expected", {}).items())
+    expected = list_counts(benchmark.dataset.get("expected", {}))
     return f"{benchmark.name} ({expected}): {benchmark.dataset.get('needs', '-')}"
 
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.models.spec import MODELS, model_kind, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, read_suite
 from cosmos_eval.protocol.known_differences import KnownDifference
@@ -293,7 +294,7 @@ def _notes(target: Target, result: Result, decides: bool, weights: int, datasets
     n, expected = result.dataset.n, result.dataset.n_expected
     notes += [f"on {n[unit]:,} of {full:,} {unit}" for unit, full in expected.items() if n.get(unit, full) != full]
     if n.get("left_out"):
-        notes.append(f"{n['left_out']:,} items left out")
+        notes.append(f"{plural(n['left_out'], 'item')} left out")
     return notes
 
 

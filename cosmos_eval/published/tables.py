@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.published.plan import commands, data, not_run_lines, weights, what_to_run
 from cosmos_eval.published.reproduce import NOT_RUN, REPRODUCED, VERDICTS, Cell, Measurement, Reproduction
 from cosmos_eval.report.markdown import escape, pipe_table
@@ -39,7 +40,7 @@ def summary(reproduction: Reproduction) -> str:
     """One line: numbers of figures and models, and of verdicts."""
     decide = [cell for cell in reproduction.cells if cell.target.decides]
     models = len({cell.target.spec for cell in decide})
-    line = f"{_count(len(decide), 'published figure')} of {_count(models, 'model')}: {_counts(reproduction)}."
+    line = f"{plural(len(decide), 'published figure')} of {plural(models, 'model')}: {_counts(reproduction)}."
     if len(decide) < len(reproduction.cells):
         others = [cell.target for cell in reproduction.cells if not cell.target.decides]
         kinds = ["secondary"] if any(target.secondary for target in others) else []
@@ -100,11 +101,11 @@ def _left_out(reproduction: Reproduction) -> list[str]:
             else "are reported by third parties only"
         )
         lines.append(
-            f"{_count(reproduction.secondary_left_out, 'more figure')} {reported} and left out; --secondary shows them."
+            f"{plural(reproduction.secondary_left_out, 'more figure')} {reported} and left out; --secondary shows them."
         )
     if reproduction.without_spec:
         lines.append(
-            f"{_count(reproduction.without_spec, 'figure')} of these tables left out: no model spec is known for them."
+            f"{plural(reproduction.without_spec, 'figure')} of these tables left out: no model spec is known for them."
         )
     wanted = {cell.target.benchmark for cell in reproduction.cells}
     without = [benchmark.name for benchmark in reproduction.suite.benchmarks if benchmark.name not in wanted]
@@ -148,10 +149,6 @@ def _row(cell: Cell, result: Measurement, has_several_papers: bool, reasons: dic
 
 def _sentences(notes: Sequence[str]) -> list[str]:
     return [note if note.startswith("(") else f"{escape(note)}." for note in notes]
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def as_json(reproduction: Reproduction, results: str) -> str:

@@ -13,6 +13,7 @@ import torch
 from cosmos_core.collapse import alignment, uniformity
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
+from cosmos_eval.datasets import with_fingerprint
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
 from cosmos_eval.datasets.data.base import spread_indices
 from cosmos_eval.datasets.kinds import CLASSIFICATION, RETRIEVAL
@@ -82,6 +83,7 @@ def show_geometry(
     """
     require_models([spec], fetch=True)
     definition, data = read_data(benchmark, KINDS, data_root, reporter, "geometry")
+    data = with_fingerprint(data, reporter=reporter)  # images keep their digests: the engine does not read them again
     assert isinstance(data, Shown)
     other = None if against is None else read_data(against, KINDS, data_root, reporter, "geometry")
     cache = cache or CacheChoice(None)
@@ -120,7 +122,18 @@ def show_geometry(
     )
     save(geometry_figure(drawn, figures, title), files["Figure"])
     finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-    values = {"model": portable_spec(spec), "benchmark": definition.name, "figures": finite, "confused": confused}
+    values = {
+        "model": portable_spec(spec),
+        "digest": engine.model.digest,
+        "precision": engine.precision,
+        "benchmark": definition.name,
+        "protocol": definition.fingerprint,
+        "dataset": data.fingerprint,
+        "figures": finite,
+        "confused": confused,
+    }
+    if other is not None:
+        values["against"] = other[0].name
     if bins is not None:
         values["reliability"] = _bins_as_json(bins)
     atomic_write_text(files["Values"], json.dumps(values, indent=1, allow_nan=False) + "\n")

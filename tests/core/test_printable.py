@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from cosmos_core.printable import printable, without_controls
+from cosmos_core.printable import list_counts, printable, without_controls
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,10 @@ def test_joiners_of_scripts_and_emoji_stay():
 
 def test_output_keeps_its_own_lines_and_tabs():
     assert without_controls("a\tb\nc\x1b[2J\r\x9b") == "a\tb\nc\\x1b[2J\\r\\x9b"
+
+
+def test_counts_have_the_singular_of_their_nouns_where_there_is_one():
+    assert list_counts({"images": 1, "classes": 1, "languages": 1}) == "1 image, 1 class, 1 language"
+    assert list_counts({"texts": 1_000, "candidates_without_images": 1}) == "1,000 texts, 1 candidate without images"
+    assert list_counts({"train_images": 1, "undecided": 1, "classes": 2}) == "1 train image, 1 undecided, 2 classes"
+    assert list_counts({}) == ""

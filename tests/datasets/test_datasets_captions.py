@@ -80,13 +80,13 @@ def test_everything_missing_is_listed_at_once(tmp_path: Path):
 
 def test_captions_of_unknown_images_are_named(tmp_path: Path):
     changed_coco(tmp_path, annotations=[{"id": 5, "image_id": 99, "caption": "a bird"}])
-    assert "1 captions of images that are not listed" in refusal(tmp_path)
+    assert "1 caption of images that are not listed" in refusal(tmp_path)
     assert "annotation 5 (image 99)" in refusal(tmp_path)
 
 
 def test_images_without_a_caption_are_named(tmp_path: Path):
     changed_coco(tmp_path, annotations=[{"id": 5, "image_id": 7, "caption": "a dog"}])
-    assert "1 images without a caption: 000000000003.jpg" in refusal(tmp_path)
+    assert "1 image without a caption: 000000000003.jpg" in refusal(tmp_path)
 
 
 def test_an_image_without_a_name_is_refused(tmp_path: Path):
@@ -104,7 +104,7 @@ def test_ids_given_twice_are_named(tmp_path: Path):
     changed_coco(
         tmp_path, images=[{"id": 7, "file_name": "000000000007.jpg"}, {"id": 3, "file_name": "000000000007.jpg"}]
     )
-    assert "1 images twice: 000000000007.jpg" in refusal(tmp_path)
+    assert "1 image twice: 000000000007.jpg" in refusal(tmp_path)
     changed_coco(tmp_path, annotations=[{"id": 1, "image_id": i, "caption": "x"} for i in (3, 7)])
     assert "annotation ids twice" in refusal(tmp_path)
 
@@ -203,7 +203,7 @@ def test_whatever_a_karpathy_file_lacks_is_named(tmp_path: Path):
     dataset = karpathy(tmp_path)
     assert "no image of the split 'tset'" in refusal(tmp_path, {**dataset, "split": "tset"})
     assert "test, train, val" in refusal(tmp_path, {**dataset, "split": "tset"})
-    assert "1 images without a caption: c.jpg" in refusal(tmp_path, karpathy(tmp_path, sentences=[]))
+    assert "1 image without a caption: c.jpg" in refusal(tmp_path, karpathy(tmp_path, sentences=[]))
     assert "without 'raw' in images[1]" in refusal(tmp_path, karpathy(tmp_path, sentences=[{"tokens": ["a"]}]))
     assert "found 1; missing: e.jpg" in refusal(tmp_path, karpathy(tmp_path, filename="e.jpg"))
     assert "outside its folder" in refusal(tmp_path, karpathy(tmp_path, filename="../c.jpg"))

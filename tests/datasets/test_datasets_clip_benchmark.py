@@ -382,7 +382,7 @@ def gtsrb(root: Path, last: int = 42) -> None:
 @pytest.mark.parametrize("label", [43, -1])
 def test_a_label_out_of_range_is_refused(tmp_path: Path, label: int):
     gtsrb(tmp_path / "data", last=label)
-    assert f"1 labels outside 0 to 42 below {tmp_path / 'data'}" in refusal(tmp_path, "gtsrb")
+    assert f"1 label outside 0 to 42 below {tmp_path / 'data'}" in refusal(tmp_path, "gtsrb")
 
 
 def class_folders(folder: Path, names: list[str]) -> None:

@@ -88,7 +88,7 @@ def test_names_are_given_as_a_list_or_a_map(tmp_path: Path):
     assert listed.class_names == mapped.class_names == ["a bird", "a cat", "a dog"]
     assert listed.fingerprint == mapped.fingerprint
     assert "2 class names for 3 class folders" in refusal(tmp_path, FOLDER, {**A, "class_names": ["a", "b"]})
-    assert "no class name for 1 folders: Bird" in refusal(
+    assert "no class name for 1 folder: Bird" in refusal(
         tmp_path, FOLDER, {**A, "class_names": {"dog": "a", "cat": "b"}}
     )
     names = {"dog": "a", "cat": "b", "Bird": "c", "fish": "d"}

@@ -182,6 +182,19 @@ def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str):
     assert message in refusal(tmp_path, "retrieval")
 
 
+@pytest.mark.parametrize("labels", [('"n1"', '"n0"'), ("1", "0")])
+def test_a_map_of_class_names_renames_labels(tmp_path: Path, labels: tuple[str, str]):
+    write(tmp_path, f'{{"image": "a.jpg", "label": {labels[0]}}}', f'{{"image": "b.png", "label": {labels[1]}}}')
+    first, second = (label.strip('"') for label in labels)
+    names = {second: "a cat", first: "a dog"}  # class order is the map's
+    data = datasets.load(define(tmp_path, "classification", MINE, {**A, "class_names": names}))
+    assert isinstance(data, ClassificationData)
+    assert (list(data.class_names), data.labels.tolist()) == (["a cat", "a dog"], [1, 0])
+    message = refusal(tmp_path, "classification", {**A, "class_names": {first: "a dog"}})
+    assert "mine.jsonl:2: the label " in message
+    assert message.endswith("is no key of the map prompts.class_names; add its name")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -283,7 +296,7 @@ def test_the_subset_of_a_primary_metric_must_be_in_the_data(tmp_path: Path):
 
 def test_two_spellings_of_one_path_are_one_image(tmp_path: Path):
     write(tmp_path, '{"image": "a.jpg", "captions": ["x"]}', '{"image": "./a.jpg", "captions": ["y"]}')
-    assert "has 1 images twice: a.jpg" in refusal(tmp_path, "retrieval")
+    assert "has 1 image twice: a.jpg" in refusal(tmp_path, "retrieval")
 
 
 def test_an_empty_label_is_no_class(tmp_path: Path):

@@ -237,7 +237,7 @@ def test_lists_that_are_not_lists_of_names_are_refused(tmp_path: Path):
     list_path.write_text("2008_000000\n\n2008_000001\n", encoding="utf-8")
     assert "empty lines" in problems("context59", tmp_path)[0]
     list_path.write_text("2008_000000\n2008_000000\n2008_000001\n", encoding="utf-8")
-    assert "1 images twice" in problems("context59", tmp_path)[0]
+    assert "1 image twice" in problems("context59", tmp_path)[0]
     list_path.write_text("", encoding="utf-8")
     assert "finds no names in" in problems("context59", tmp_path)[0]
     list_path.write_bytes(b"\xff\xfe2\x000\x00")

@@ -202,7 +202,7 @@ def test_missing_shards_are_counted_and_named(tmp_path: Path):
         ([("s0.png", b"x")], "the sample s0 without .cls"),
         ([("s0.cls", b"0"), ("s0.gif", b"x")], "the sample s0 without an image"),
         ([("s0.png", b"x"), ("s0.cls", b"cat")], "the label 'cat' of 0/s0.png"),
-        ([("s0.png", b"x"), ("s0.cls", b"7")], "1 labels outside 0 to 2: 0/s0.png (7)"),
+        ([("s0.png", b"x"), ("s0.cls", b"7")], "1 label outside 0 to 2: 0/s0.png (7)"),
         ([("s0.png", b"x"), ("s0.cls", b"0"), ("s0.png", b"y")], "s0.png is in it twice"),
         ([], "has no images"),
     ],

@@ -103,5 +103,5 @@ def test_data_check_calls_a_broken_image_a_problem_and_an_absent_one_missing(lar
     # the YAML's own folder has the annotations, so the image is reported as missing there
     assert run_command(["data", "check", str(large), "--data-root", str(large.parent / "elsewhere")]) == 1
     output = capsys.readouterr().out
-    assert output.startswith(f"missing  d needs 1 images in {large.parent}, found 0; missing: large.png")
+    assert output.startswith(f"missing  d needs 1 image in {large.parent}, found 0; missing: large.png")
     assert output.count("missing  ") == 1

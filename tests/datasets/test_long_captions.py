@@ -135,7 +135,7 @@ def spoil(name, root, path, text):
         ),
         ("iiw", "imageinwords/IIW-400/data.jsonl", '{"IIW": "a"}\n', "IIW-400/data.jsonl:1: image: it must be a text"),
         ("iiw", "imageinwords/IIW-400/data.jsonl", "]\n", "IIW-400/data.jsonl:1: not JSON"),
-        ("urban1k", "Urban1k/caption/900.txt", "a\n", "has 1 files in .*caption without a partner in .*image: 900"),
+        ("urban1k", "Urban1k/caption/900.txt", "a\n", "has 1 file in .*caption without a partner in .*image: 900"),
         ("urban1k", "Urban1k/caption/221.txt", "\n", "no caption in the first line of .*221.txt"),
         ("dci", "dci/densely_captioned_images/splits.json", "[]", "must be a map from split to names"),
         (
@@ -144,7 +144,7 @@ def spoil(name, root, path, text):
             '{"a": ["../x.json"]}',
             "must be a map from split to names",
         ),
-        ("dci", "dci/densely_captioned_images/splits.json", '{"a": ["9.json"]}', "1 files of splits.json .* 9.json"),
+        ("dci", "dci/densely_captioned_images/splits.json", '{"a": ["9.json"]}', "1 file of splits.json .* 9.json"),
         ("dci", "dci/densely_captioned_images/annotations/3.json", "{}", "3.json: image: it must be a text"),
         (
             "dci",

@@ -37,6 +37,7 @@ def test_it_lists_the_sections_of_the_page():
         + asset("charts.js")
         + asset("classes.js")
         + asset("curves.js")
+        + asset("geometry.js")
         + asset("images.js")
     )
     rows = re.findall(r"^\| ([A-Z][^|]*) \|", DOCS, re.M)

@@ -64,11 +64,29 @@ def write(folder: Path, result: Result, name: str = "") -> None:
     write_result(folder / place / result.benchmark.name, result)
 
 
+def write_geometry(folder: Path, result: Result, **changes: object) -> Path:
+    """Put into `folder` what `show geometry` writes of a result."""
+    content = {
+        "model": result.model.spec, "digest": result.model.digest, "precision": result.precision,
+        "benchmark": result.benchmark.name, "protocol": result.benchmark.fingerprint,
+        "dataset": result.dataset.fingerprint,
+        "figures": {"images": 400, "modality_gap": 0.8125, "alignment": 1.5, "expected_calibration_error": 0.125,
+                    "logit_scale": 100.0, "other_similarity": None},
+        "confused": [{"true": attack("class"), "predicted": "rose", "images": 7.5}],
+        "reliability": [{"count": 0, "confidence": None, "accuracy": None},
+                        {"count": 400, "confidence": 0.75, "accuracy": 0.625}],
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "geometry.json").write_text(json.dumps({**content, **changes}))
+    return folder / "geometry.json"
+
+
 def fill(folder: Path) -> Path:
     """Three models on four benchmarks and one that attacks; a limited result, a second protocol, curves, images."""
     for label, value in zip(MODELS, (0.9, 0.6, 0.3), strict=True):
         for benchmark in BENCHMARKS:
             write(folder, one(label, benchmark, value))
+    write_geometry(folder / "shown", one(MODELS[0], "flowers", 0.9))
     evil = one(attack("label"), "flowers", 0.5, warnings=(attack("warning"),))
     write(folder, evil, "evil")
     quick = one("Quick look", "flowers", 0.99, limit=10)

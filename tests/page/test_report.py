@@ -23,7 +23,7 @@ from cosmos_eval.results.sections import TimingSection
 from cosmos_eval.results.store import read_result, read_results, write_result
 from cosmos_eval.tasks.class_table import class_table
 from cosmos_eval.tasks.outcome import Metric
-from tests.helpers.report_folder import attack, fill, one, write
+from tests.helpers.report_folder import attack, fill, one, write, write_geometry
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +335,57 @@ def with_classes(folder: Path, label: str, count: int) -> Reported:
     write_classes(folder / label, class_table("recall", names, [50] * count, [metric] * count, ["a {c}"]), "d" * 64)
     write_result(folder / label, result)
     return Reported(read_result(folder / label / "RESULT.json"), f"{label}/RESULT.json")
+
+
+def test_geometry_belongs_to_the_result_of_its_weights_protocol_and_data(folder):
+    data = data_of(write_report(folder).path)
+    (entry,) = data["geometry"]["entries"]
+    assert data["models"][entry["row"]]["label"] == "Good model"
+    assert data["groups"][entry["group"]]["name"] == "flowers"
+    assert entry["figures"]["modality_gap"] == 0.8125
+    assert entry["bins"] == [[0, None, None], [400, 0.75, 0.625]]
+    assert entry["path"] == "shown/geometry.json"
+    # classification and retrieval of the other models, and retrieval of this one; none of limited results
+    commands = data["geometry"]["commands"]
+    assert len(commands) == 7
+    out = f"{folder.name}/Goodmodel/pairs"
+    expected = f"cosmos-eval show geometry --model 'cosmos:Good model' --benchmark pairs --out {out}"
+    assert expected in commands
+    assert not any("Quick look" in command or "streets" in command for command in commands)
+
+
+def test_geometry_of_other_results_and_broken_files_are_left_out(tmp_path):
+    result = one("m", "flowers", 0.5)
+    write(tmp_path, result)
+    changes = [
+        {"dataset": "0" * 64},
+        {"digest": "another"},
+        {"protocol": None},
+        {"reliability": [{"count": 1, "confidence": 2.0, "accuracy": 0.5}]},
+        {"figures": {"modality_gap": "<b>"}},
+        {"figures": [1]},
+    ]
+    for number, change in enumerate(changes):
+        write_geometry(tmp_path / str(number), result, **change)
+    done = write_report(tmp_path)
+    said = dict(line.split(": ", 1) for line in done.left_out)
+    assert len(said) == 6
+    assert all("of no result in this page" in said[f"{number}/geometry.json"] for number in (0, 1))
+    assert all("not what show geometry writes" in said[f"{number}/geometry.json"] for number in (2, 3, 4, 5))
+    assert data_of(done.path)["geometry"]["entries"] == []
+
+
+def test_of_two_geometries_of_a_result_the_newer_counts_and_commands_have_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("cosmos_eval.page.geometry.MOST_COMMANDS", 2)
+    result = one("m", "flowers", 0.5)
+    write(tmp_path, result)
+    for i, value in enumerate((0.25, 0.5)):
+        os.utime(write_geometry(tmp_path / "ba"[i], result, figures={"alignment": value}), (i, i))
+    for label in "xyz":
+        write(tmp_path, one(label, "pairs", 0.5))
+    geometry = data_of(write_report(tmp_path).path)["geometry"]
+    assert [entry["figures"]["alignment"] for entry in geometry["entries"]] == [0.5]
+    assert (len(geometry["commands"]), geometry["further"]) == (2, 1)
 
 
 def test_names_of_classes_are_in_the_page_once_and_values_up_to_a_limit(tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def models(tab: Tab) -> list[str]:
 
 
 def test_nothing_is_said_to_the_console_and_nothing_is_fetched(opened, page):
-    for name in ("intervals", "tasks", "curves", "classes", "metrics", "images", "models"):
+    for name in ("intervals", "tasks", "curves", "classes", "metrics", "geometry", "images", "models"):
         assert opened.run(f"document.querySelector('#{name} h2').offsetHeight") > 0
     open_details(opened)
     opened.run("Promise.all([...document.images].map(i => (i.loading = 'eager', i.decode())))")
@@ -305,7 +305,7 @@ def test_pages_of_little_have_the_sections_that_they_can_fill(tab, tmp_path):
     write(tmp_path / "one", one("alone", "flowers", 0.0001))
     for name, sections in (
         ("limited", ["Partial results", "Models"]),
-        ("one", ["Leaderboard", "Intervals", "By task", "Every metric", "Models"]),
+        ("one", ["Leaderboard", "Intervals", "By task", "Every metric", "Embeddings", "Models"]),
     ):
         tab.open(write_report(tmp_path / name).path)
         assert tab.texts("section h2") == sections
@@ -410,6 +410,21 @@ def test_the_classes_of_a_model_are_listed_from_the_worst_and_found_by_name(tab,
     assert facts["templates"].endswith("a photo of a {c}, 9.; and 2 more")
     assert tab.run("window.pwned === undefined")
     assert tab.complaints == []
+
+
+def test_geometry_has_a_table_a_chart_with_its_numbers_and_the_commands_for_the_rest(opened):
+    assert opened.texts("#geometry .panel h3") == ["Good model accuracy by confidence, %"]
+    assert opened.texts("#geometry table:first-of-type tbody tr td")[:4] == ["0.813", "1.500", "12.5", "100.0"]
+    chart = opened.run("document.querySelector('#geometry .reliability').getAttribute('aria-label')")
+    assert chart == "Reliability of Good model: accuracy by confidence, ECE 12.5 %; the numbers follow"
+    assert opened.run("document.querySelectorAll('#geometry .reliability rect').length") == 1
+    opened.run("document.querySelectorAll('#geometry details').forEach(d => d.open = true)")
+    numbers = "#geometry .panel details tbody tr"
+    assert opened.texts(f"{numbers} th") == ["0.0 to 50.0", "50.0 to 100.0"]
+    assert opened.texts(f"{numbers}:last-child td") == ["400", "75.0", "62.5"]
+    assert opened.texts("#geometry .panel > .scroller tbody td") == ["rose", "7.5"]
+    assert len(opened.texts("#geometry .lines code")) == 7
+    assert opened.run("window.pwned === undefined")
 
 
 CUT_OFF = "[...document.querySelectorAll('.scroller, .wide')].filter(s => s.scrollWidth > s.clientWidth).length"

@@ -12,6 +12,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.protocol.benchmark import load_benchmark
+from cosmos_eval.protocol.data_folder import notes_on_folders
 from cosmos_eval.run.plan import check_data
 
 
@@ -97,6 +98,17 @@ def test_a_split_is_named_with_the_folder_above_it(tmp_path):
 
 def test_a_folder_with_the_name_of_a_shipped_benchmark_gets_another_name(tmp_path):
     assert load_benchmark(write_classes(tmp_path / "cifar100", "x", "y")).name == "cifar100-folder"
+
+
+def test_a_folder_that_a_shipped_name_hides_is_noted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_classes(tmp_path / "pets", "red", "blue")
+    run_command(["data", "check", "pets", "--data-root", "elsewhere"])
+    note = "note     pets is the shipped benchmark, and the folder ./pets is not read; write ./pets to evaluate"
+    assert note in capsys.readouterr().out
+    assert load_benchmark("./pets").name == "pets-folder"
+    assert notes_on_folders(["./pets", "dtd"], None) == []
+    assert notes_on_folders(["pets"], Path()) == []  # where the shipped benchmark's data are expected
 
 
 def test_folders_without_data_are_refused_in_one_line(tmp_path, capsys):

@@ -80,7 +80,9 @@ def test_a_file_beside_the_suite_comes_before_a_shipped_definition(suite):
     [
         ("small, ", "smal, ", "there is no benchmark 'smal'"),
         ("sets/smaller", "sets/tiny", "ours.yaml:2: there is no definition"),
-        ("sets/smaller.yaml", "../smaller.yaml", "leads out of the suite's folder"),
+        ("sets/smaller.yaml", "../smaller.yaml", "ours.yaml:2: there is no definition"),
+        ("sets/smaller.yaml", "../smaller", "ours.yaml:2: there is no definition"),
+        ("sets/smaller.yaml", "/sets/smaller.yaml", "is no path from the suite's folder; write it relative to"),
         ("small, ", "small, small.yaml, ", "two benchmarks are called our-small"),
         ("[our-small, smaller]", "[small, smaller]", "ours.yaml:6: 'small' is not in the suite's benchmarks"),
     ],
@@ -90,6 +92,16 @@ def test_mistakes_in_a_suite_are_named(suite, old, new, message):
     with pytest.raises(RequestError) as refused:
         read_suite(suite)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["../shared/far.yaml", "../shared/far"])
+def test_a_definition_may_lie_outside_the_suite_s_folder(suite, name):
+    own = suite.parent / "suites/ours.yaml"
+    own.parent.mkdir()
+    write_small(suite.parent / "shared/far.yaml", "far")
+    own.write_text(f"benchmarks: [{name}]")
+    (far,) = read_suite(own).benchmarks
+    assert (far.name, far.folder.resolve()) == ("far", suite.parent / "shared")
 
 
 def test_suites_and_benchmarks_in_place_of_each_other_are_told_apart(suite):

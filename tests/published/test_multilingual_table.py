@@ -90,6 +90,8 @@ def test_both_suites_have_figures_to_reproduce():
     long_captions = reproduce("long-captions", []).cells
     assert {cell.target.benchmark for cell in long_captions} == {"dci", "iiw", "sharegpt4v-10k"}
     assert {cell.target.spec for cell in long_captions} == {"open_clip:ViT-B-16/openai", "open_clip:ViT-B-32/openai"}
+    told = {cell.target.benchmark for cell in reproduce("long-captions", [], secondary=True).cells}
+    assert told == {"dci", "iiw", "sharegpt4v-10k", "docci-fg"}
 
 
 def test_lotlips_figures_are_shares_of_its_images():

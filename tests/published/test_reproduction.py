@@ -334,6 +334,29 @@ def test_every_suite_with_papers_finds_their_figures(suite):
         assert cell.target.benchmark in {one.name for one in found.suite.benchmarks}
 
 
+def test_every_suite_says_which_table_it_reproduces_or_why_none():
+    for name in list_suites():
+        suite = read_suite(name)
+        assert suite.reproduces, name
+        assert suite.reproduces.startswith("none") or suite.published, name
+
+
+def test_every_benchmark_of_vtab_plus_has_figures_of_openais_models():
+    found = reproduce("vtab-plus", [], models=["open_clip:ViT-B-16/openai"])
+    assert {one.name for one in read_suite("vtab").benchmarks} < {one.name for one in found.suite.benchmarks}
+    assert {cell.target.benchmark for cell in found.cells} == {one.name for one in found.suite.benchmarks}
+    by_benchmark = {cell.target.benchmark: cell.target for cell in found.cells}
+    dmlab = by_benchmark["dmlab-vtab"]
+    assert (dmlab.printed, dmlab.metric, dmlab.decides) == ("15.90", "top1", True)
+    assert by_benchmark["cifar100-vtab"].paper.startswith("open_clip 38-dataset")
+
+
+def test_maskclip_as_others_print_it_never_decides():
+    targets = [cell.target for cell in reproduce("maskclip", []).cells]
+    assert len(targets) == 8
+    assert not any(target.decides for target in targets)
+
+
 def test_the_suites_of_open_clip_and_sclip_have_their_models():
     models = {cell.target.spec for cell in reproduce("open-clip", []).cells}
     assert len(models) == 116

@@ -15,6 +15,8 @@ from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.kinds import CLASSIFICATION
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.embedding_geometry import effective_rank, modality_gap
+from cosmos_eval.page.report import write_report
+from cosmos_eval.results.store import read_results
 from cosmos_eval.run.evaluate import evaluate
 from cosmos_eval.show.geometry import show_geometry
 from cosmos_eval.show.opening import read_data
@@ -123,6 +125,14 @@ def test_the_command_reads_the_cache_of_a_run(world, tmp_path, capsys):
     assert "modality gap: " in printed
     assert "12 of 12 images" in printed
     assert (out / "shown/geometry.png").is_file()
-    values = json.loads((out / "shown/geometry.json").read_text())["figures"]
+    content = json.loads((out / "shown/geometry.json").read_text())
+    values = content["figures"]
+    (result,) = read_results(out)
+    assert (content["digest"], content["precision"]) == (result.model.digest, result.precision)
+    assert (content["protocol"], content["dataset"]) == (result.benchmark.fingerprint, result.dataset.fingerprint)
+    report = write_report(out)
+    assert report.left_out == []
+    shown = f"{values['alignment']:.6g}"
+    assert f'"alignment":{float(shown)}' in report.path.read_text()
     assert math.isfinite(values["alignment"])
     assert np.isfinite([value for value in values.values() if value is not None]).all()

@@ -108,8 +108,8 @@ def test_equal_to_perception_in_expectation_where_both_can_be_used():
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (make_data(1, Choice([0], ["a", "b"], [])), "1 items without a right candidate: image-0 'a'"),
-        (make_data(1, Choice([0], ["a", "b"], [0, 1])), "1 items without a wrong candidate"),
+        (make_data(1, Choice([0], ["a", "b"], [])), "1 item without a right candidate: image-0 'a'"),
+        (make_data(1, Choice([0], ["a", "b"], [0, 1])), "1 item without a wrong candidate"),
         (make_data(1), "has no items"),
         (MIXED.replaced(pairs=MIXED.pairs + 100), "an index of no image"),
         (MIXED.replaced(item_of_pair=MIXED.item_of_pair[::-1]), "not in the order of their items"),

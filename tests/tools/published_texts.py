@@ -1,4 +1,4 @@
-"""Published figures of retrieval in other languages and with long captions, as rows of `published.csv`."""
+"""Published figures of retrieval in other languages, with long captions, and of VTAB+, as rows of `published.csv`."""
 
 import csv
 from pathlib import Path
@@ -22,6 +22,40 @@ LOTLIP = {
 """(model, spec, pretraining) -> I2T and T2I of each of LOTLIP_COLUMNS, as the README prints them."""
 
 
+FLAIR_PAPER = "FLAIR (CVPR 2025, arXiv 2412.03561)"
+FLAIR_FINE = (
+    FLAIR_PAPER, "FLAIR", "flair:flair-merged30m", "ViT-B/16-FLAIR", "Merged-30M", "docci-fg", RETRIEVAL["T2I R@1"],
+    "25.0", "yes", "DOCCI-FG", "T2I", "notes on the paper (CVPR 2025 notes, main results; secondary)",
+)  # fmt: skip
+"""The one figure of FLAIR's fine-grained and long captions that was read; its README prints COCO and Flickr30k only."""
+VTAB_PAPER = "clip-benchmark (VTAB+ of LAION-5B)"
+VTAB_SOURCE = "github:LAION-AI/CLIP_benchmark benchmark/benchmark.csv"
+VTAB_COLUMNS = (
+    ("fer2013", "fer2013-wds"),
+    ("vtab/diabetic_retinopathy", "diabetic-retinopathy-vtab"),
+    ("vtab/dmlab", "dmlab-vtab"),
+    ("vtab/dsprites_label_orientation", "dsprites-orientation-vtab"),
+    ("vtab/dsprites_label_x_position", "dsprites-x-position-vtab"),
+    ("vtab/smallnorb_label_azimuth", "smallnorb-azimuth-vtab"),
+    ("vtab/smallnorb_label_elevation", "smallnorb-elevation-vtab"),
+    ("voc2007_multilabel", "voc2007-multilabel-wds"),
+)
+"""The sets of VTAB and VTAB+ that are not among DataComp's 38."""
+VTAB = {
+    ("ViT-B-32", "openai"): "40.94 26.30 19.46 2.37 3.46 6.00 11.79 76.01",
+    ("ViT-B-16", "openai"): "45.82 6.33 15.90 1.98 2.95 5.59 11.86 78.88",
+    ("ViT-L-14", "openai"): "48.97 73.31 16.75 2.32 3.18 4.56 11.43 79.04",
+    ("ViT-L-14-336", "openai"): "48.01 73.26 15.92 2.43 3.14 4.76 11.23 80.36",
+    ("ViT-B-32-quickgelu", "laion400m_e32"): "42.67 33.80 17.22 1.94 2.94 4.54 9.73 76.22",
+    ("ViT-B-16", "laion400m_e32"): "42.87 8.74 15.08 3.04 3.11 5.90 9.84 78.43",
+    ("ViT-B-16-plus-240", "laion400m_e32"): "44.61 13.16 14.86 2.60 4.28 5.51 10.81 78.47",
+    ("ViT-L-14", "laion400m_e32"): "50.10 7.15 18.56 2.57 2.98 5.17 10.97 78.47",
+    ("ViT-B-32", "laion2b_e16"): "47.74 27.00 18.90 2.68 3.13 5.18 10.87 79.28",
+    ("ViT-L-14", "laion2b_s32b_b82k"): "53.71 21.06 22.43 2.00 3.15 5.63 10.95 81.99",
+}
+"""(architecture, tag) -> acc1, of the last one mean_average_precision, of each of VTAB_COLUMNS, in percent. The last
+model is `ViT-L-14 /fsx/rwightman/epoch_160.pt` in the file, which laion5b-paper.ipynb beside it calls
+CLIP-ViT-L-14-laion2B-s32B-b82K. Its three other models are files whose names on the hub are not stated."""
 OTHER_IMAGES = ("Long-CLIP-ViT-B-16",)
 """Not mapped: no whole number of LoTLIP's 612 images of IIW gives the 89.61 and 93.20 of this model."""
 
@@ -50,6 +84,33 @@ def lotlip_rows() -> list[tuple[str, ...]]:
                         LOTLIP_SOURCE,
                     )
                 )
+    return rows
+
+
+def vtab_rows() -> list[tuple[str, ...]]:
+    """The rows of clip-benchmark's table, of the sets that open_clip's table does not have."""
+    rows = []
+    for (model, tag), printed in VTAB.items():
+        for (column, benchmark), figure in zip(VTAB_COLUMNS, printed.split(), strict=True):
+            metric, printed_metric = ("top1", "acc1")
+            if column == "voc2007_multilabel":
+                metric = printed_metric = "mean_average_precision"
+            rows.append(
+                (
+                    VTAB_PAPER,
+                    f"{model} {tag}",
+                    f"open_clip:{model}/{tag}",
+                    model,
+                    tag,
+                    benchmark,
+                    metric,
+                    figure,
+                    "",
+                    column,
+                    printed_metric,
+                    VTAB_SOURCE,
+                )
+            )
     return rows
 
 

@@ -6,9 +6,11 @@ A figure is mapped only where protocol and data are ours: the same images, promp
   ARO, which differ from the authors';
 - ARO in vl_compo: whether its means leave out the relations that the authors' notebook lists as symmetric is not
   stated, and its shuffles are other ones than anybody's;
-- segmentation with MaskCLIP as later papers quote it (its own code has none of these figures, and windows, prompts and
-  thresholds are not stated), with GEM, ResCLIP and TCL, with SCLIP as ClearCLIP computes it again, and plain CLIP:
-  papers differ in its thresholds and in whether the last block keeps its residual.
+- segmentation with GEM, ResCLIP and TCL, with SCLIP as ClearCLIP computes it again, and plain CLIP: papers differ in
+  its thresholds and in whether the last block keeps its residual.
+
+MaskCLIP's own code has no figures of these networks. Those that ResCLIP prints are mapped, and the definitions say that
+their windows, prompts and thresholds are not stated, so that they do not decide.
 """
 
 from pathlib import Path
@@ -32,6 +34,7 @@ CSA = {
 ATTENTIONS = {
     ("NACLIP", "NACLIP reduced arch + PAMR"): "naclip",
     ("ResCLIP", "NACLIP (no PAMR)"): "naclip-unrefined",
+    ("ResCLIP", "MaskCLIP"): "maskclip",
     ("ResCLIP", "ClearCLIP"): "clearclip",
     ("ClearCLIP", "ClearCLIP"): "clearclip",
     ("ClearCLIP", "OpenCLIP + ClearCLIP"): "clearclip",
@@ -67,6 +70,7 @@ MODELS = {
     ("SCLIP", "SCLIP (CSA, no PAMR)"): "open_clip:ViT-B-16/openai",
     ("NACLIP", "NACLIP reduced arch + PAMR"): "open_clip:ViT-B-16/openai",
     ("ResCLIP", "NACLIP (no PAMR)"): "open_clip:ViT-B-16/openai",
+    ("ResCLIP", "MaskCLIP"): "open_clip:ViT-B-16/openai",
     ("ResCLIP", "ClearCLIP"): "open_clip:ViT-B-16/openai",
     ("ClearCLIP", "ClearCLIP"): "open_clip:ViT-B-16/openai",
     ("ClearCLIP", "OpenCLIP + ClearCLIP"): "open_clip:ViT-B-16/laion2b_s34b_b88k",
@@ -74,6 +78,13 @@ MODELS = {
 }
 """Of papers that call models by names of their own. MetaCLIP's rows of MMVP do not say on how much it was trained, and
 EVA02's not at which size. The weights of ClearCLIP's rows are those that its code loads."""
+FLAIR = {
+    "CC3M-recap": "flair:flair-cc3m-recap",
+    "CC12M-recap": "flair:flair-cc12m-recap",
+    "YFCC15M-recap": "flair:flair-yfcc15m-recap",
+    "Merged-30M": "flair:flair-merged30m",
+}
+"""Pretraining data in FLAIR's README -> spec."""
 GELU = "GELU config; see quickgelu row"
 """Rows of weights that were trained with QuickGELU and measured without: no spec of ours builds that network."""
 
@@ -136,6 +147,8 @@ def spec_of(paper: str, model: str, arch: str, pretraining: str) -> str:
         if model.startswith("COSMOS cosmos_"):
             return "cosmos:" + model.removeprefix("COSMOS cosmos_").replace("_", "-")
         return "cosmos:vitb16-merged30m" if model.startswith("COSMOS") and pretraining == "Merged-30M" else ""
+    if paper.startswith("FLAIR") and model == "FLAIR":
+        return FLAIR.get(pretraining, "")
     if paper.startswith(("open_clip", "vl_compo")):
         tower, _, tag = model.partition(" ")
         public = tower not in ("NegCLIP", "LaCLIP_ViT-B-16") and GELU not in pretraining

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from cosmos_core.errors import RequestError, naming
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import find_broken_texts, format_names
 from cosmos_eval.datasets.data.base import Data, new_indices, spread_indices
 from cosmos_eval.datasets.fingerprint import ContentHash
@@ -192,7 +193,7 @@ class ChoiceData(Data):
             broken = np.flatnonzero(is_broken)
             if len(broken):
                 shown = format_names(self._name(item) for item in broken.tolist())
-                problems.append(f"has {len(broken):,} items without a {fault} candidate: {shown}")
+                problems.append(f"has {plural(len(broken), 'item')} without a {fault} candidate: {shown}")
         return problems
 
     def observations(self) -> list[str]:

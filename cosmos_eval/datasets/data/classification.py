@@ -146,16 +146,16 @@ class ClassificationData(Data):
         keys, classes = [image.key for image in self.images], len(self.class_names)
         problems = find_broken_class_prompts(self.class_names, self.templates)
         if len(self.labels) != len(keys):
-            return [f"has {len(keys):,} images but {len(self.labels):,} labels"]
+            return [f"has {plural(len(keys), 'image')} but {plural(len(self.labels), 'label')}"]
         problems += [
-            f"has {len(groups):,} groups of the kind {kind} for {len(keys):,} images"
+            f"has {len(groups):,} groups of the kind {kind} for {plural(len(keys), 'image')}"
             for kind, groups in self.groups.items()
             if len(groups) != len(keys)
         ]
         wrong_labels = [f"{keys[i]} ({label})" for i, label in enumerate(self.labels) if not 0 <= label < classes]
         if wrong_labels:
             problems.append(
-                f"has {len(wrong_labels):,} labels outside 0 to {classes - 1}: {format_names(wrong_labels)}"
+                f"has {plural(len(wrong_labels), 'label')} outside 0 to {classes - 1}: {format_names(wrong_labels)}"
             )
         if not self.empty_classes_allowed:
             empty = self._empty_classes()

@@ -119,7 +119,7 @@ class MultilingualRetrievalData(Data):
         if not len(self.texts) == len(self.image_of_text) == len(self.language_of_text):
             return [
                 *problems,
-                f"has {len(self.texts):,} texts, but images of {len(self.image_of_text):,} and languages of "
+                f"has {plural(len(self.texts), 'text')}, but images of {len(self.image_of_text):,} and languages of "
                 f"{len(self.language_of_text):,}",
             ]
         for name, index, size in (

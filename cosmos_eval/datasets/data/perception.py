@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from cosmos_core.errors import RequestError, naming
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import find_broken_texts, find_undecidable_items
 from cosmos_eval.datasets.data.base import Data, new_indices, spread_indices
 from cosmos_eval.datasets.fingerprint import ContentHash
@@ -82,7 +83,7 @@ class PerceptionData(Data):
             parts = ["all"] * len(right) if subsets is None else as_texts(subsets, "subsets")
             if len({len(item_images), len(right), len(wrong), len(parts)}) > 1:
                 raise RequestError(
-                    f"got {len(item_images):,} images, {len(right):,} positives, {len(wrong):,} negatives and "
+                    f"got {plural(len(item_images), 'image')}, {len(right):,} positives, {len(wrong):,} negatives and "
                     f"{len(parts):,} subsets; give one of each for each item"
                 )
             names = None if names is None else as_list(names, "names")

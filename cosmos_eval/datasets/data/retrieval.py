@@ -175,7 +175,7 @@ class RetrievalData(Data):
         lowest = NO_IMAGE if self.distractors_allowed else 0
         orphans = [repr(self.texts[j]) for j, i in enumerate(self.image_of_text) if not lowest <= i < len(keys)]
         if orphans:
-            problems.append(f"has {len(orphans):,} captions that belong to no image: {format_names(orphans)}")
+            problems.append(f"has {plural(len(orphans), 'caption')} that belong to no image: {format_names(orphans)}")
         problems += find_broken_texts("texts", self.texts)
         if problems:
             return problems + self._uncaptioned(self.image_of_text)
@@ -195,7 +195,7 @@ class RetrievalData(Data):
         if not uncaptioned or self.distractors_allowed:
             return []
         shown = format_names(self.images[i].key for i in uncaptioned)
-        return [f"has {len(uncaptioned):,} images without a caption: {shown}"]
+        return [f"has {plural(len(uncaptioned), 'image')} without a caption: {shown}"]
 
     def observations(self) -> list[str]:
         observations = []

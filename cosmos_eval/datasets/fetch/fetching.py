@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event, Lock
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.run_lock import locked
 from cosmos_core.text_files import impostor_at
 from cosmos_eval.datasets.fetch.byte_progress import ByteProgress, FetchStopped
@@ -325,7 +326,9 @@ class _Fetching:
             move_tree(images.folder, self.data_root / planned.artifact.path)
             shutil.rmtree(staging)
             self.fetched.append(planned.artifact.name)
-        self.reporter.note(f"{planned.artifact.name}: {len(images.files):,} images fetched, {images.dead:,} dead")
+        self.reporter.note(
+            f"{planned.artifact.name}: {plural(len(images.files), 'image')} fetched, {images.dead:,} dead"
+        )
 
     def prepare(self, step: str) -> None:
         from cosmos_eval.datasets.mmseg.prepare import prepare_masks

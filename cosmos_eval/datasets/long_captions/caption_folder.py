@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from cosmos_core.printable import plural
 from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, DatasetChecker
@@ -30,7 +31,7 @@ def read_caption_folder(benchmark: Any, data_root: Path) -> Data:
     ):
         if stems:
             checker.add_problem(
-                f"has {len(stems):,} files in {of} without a partner in {lacks}: {', '.join(stems[:3])}"
+                f"has {plural(len(stems), 'file')} in {of} without a partner in {lacks}: {', '.join(stems[:3])}"
             )
     checker.raise_if_problems()
     captioned = []

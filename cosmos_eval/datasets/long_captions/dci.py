@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.json_text import read_json
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker, is_outside_folder
 from cosmos_eval.datasets.long_captions.captioned import build_retrieval, rejoin_sentences, require_text
@@ -41,7 +42,7 @@ def read_dci(benchmark: Any, data_root: Path) -> Data:
         checker.refuse(f"cannot use {base / 'splits.json'}: it must be a map from split to names of JSON files")
     missing = [name for name in names if not (annotations / name).is_file()]
     if missing:
-        checker.add_missing(f"{len(missing):,} files of splits.json in {annotations}, such as {missing[0]}")
+        checker.add_missing(f"{plural(len(missing), 'file')} of splits.json in {annotations}, such as {missing[0]}")
         checker.raise_if_problems()
     captioned = []
     for name in names:

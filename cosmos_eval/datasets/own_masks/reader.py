@@ -9,6 +9,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import open_image
+from cosmos_core.printable import plural
 from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.colours import Colour, default_palette, format_colour, parse_colour
 from cosmos_eval.datasets.consistency import format_names
@@ -138,12 +139,12 @@ def _select_listed(checker: DatasetChecker, keys: list[str], image_folder: Path,
     missing = [name for name in names if name not in key_of_name]
     if missing:
         checker.refuse(
-            f"needs {len(names):,} images of {list_path} in {image_folder}; missing: {format_names(missing)}"
+            f"needs {plural(len(names), 'image')} of {list_path} in {image_folder}; missing: {format_names(missing)}"
             f"{checker.take_hint()}"
         )
     repeated = [key for key, times in Counter(key_of_name[name] for name in names).items() if times > 1]
     if repeated:
-        checker.refuse(f"names {len(repeated):,} images twice in {list_path}: {format_names(repeated)}")
+        checker.refuse(f"names {plural(len(repeated), 'image')} twice in {list_path}: {format_names(repeated)}")
     return [key_of_name[name] for name in names]
 
 
@@ -175,7 +176,7 @@ def _list_masks(
     repeated = [stem for stem, times in Counter(map(_stem, keys)).items() if times > 1]
     if repeated:
         checker.refuse(
-            f"has {len(repeated):,} names that several images of {image_folder} share, up to their ending: "
+            f"has {plural(len(repeated), 'name')} that several images of {image_folder} share, up to their ending: "
             f"{format_names(repeated)}; a mask is found by this name: rename them"
         )
     suffix = checker.options.get("mask_suffix")
@@ -238,7 +239,7 @@ def _read_class_names(
     if not names:
         checker.refuse("has no class names; give dataset.class_names as a list or a file")
     if len(names) > IGNORED:
-        checker.refuse(f"has {len(names):,} classes; at most {IGNORED} are possible")
+        checker.refuse(f"has {plural(len(names), 'class', 'classes')}; at most {IGNORED} are possible")
     return names
 
 

@@ -110,6 +110,7 @@ function page() {
     curveSection(),
     classSection(),
     metricsSection(),
+    geometrySection(),
     imageSection(),
     modelsSection(),
     listSection("remarks", "Remarks", null, data.remarks),

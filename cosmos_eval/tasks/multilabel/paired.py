@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.data.multilabel import build_labels
 from cosmos_eval.metrics.paired_average_precision import PairedLabelScores
 from cosmos_eval.metrics.paired_samples import name_units
@@ -42,7 +43,7 @@ def paired(
     names = [name.removesuffix(OF_CLASS) for name in results[0].metrics if name.endswith(OF_CLASS)]
     if len(names) != len(ranked_classes):
         raise RequestError(
-            f"the samples have {len(ranked_classes):,} classes and the metrics {len(names):,}; "
+            f"the samples have {plural(len(ranked_classes), 'class', 'classes')} and the metrics {len(names):,}; "
             "measure both models again with run --overwrite"
         )
     if metric.endswith(OF_CLASS):

@@ -1,0 +1,136 @@
+"""Geometry of embeddings and calibration as data of the page, from every geometry.json below a folder.
+
+The page computes none of it: `show geometry` does, from the features that the run has cached. What is absent is listed
+with the command that makes it.
+"""
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cosmos_core.errors import RequestError
+from cosmos_core.json_text import read_json
+from cosmos_eval.datasets.kinds import CLASSIFICATION, RETRIEVAL
+from cosmos_eval.protocol.task_registry import find_task
+from cosmos_eval.results.portable import portable_text
+
+GEOMETRY = "geometry.json"
+"""The file that `show geometry` writes."""
+MOST_COMMANDS = 30
+"""Commands in a page; the number of the others is given."""
+LARGEST = 2**20
+"""Bytes of a file at most; one has a few kilobytes."""
+DIGITS = 6
+"""Significant digits of values in the page."""
+
+
+def geometry_data(folder: Path, page: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What the page shows of embeddings, and lines about files that it leaves out.
+
+    `entries` are what was computed, of the results with the same weights, protocol and data; `commands` make what is
+    absent, to be run in the folder that holds the results; `further` is the number of commands beyond MOST_COMMANDS.
+
+    Args:
+        folder: the reported one.
+        page: `groups`, `records` and `results` as `report_data` makes them.
+    """
+    results = [result for result in page["results"] if result["limit"] is None]
+    by_key: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for result in results:
+        group, record = page["groups"][result["group"]], page["records"][result["record"]]
+        key = (record["digest"] or record["spec"], group["name"], group["fingerprint"], group["dataset"])
+        by_key.setdefault(key, []).append(result)
+    entries: dict[tuple[int, int], dict[str, Any]] = {}
+    left_out = []
+    for path in _geometry_files(folder):
+        name = path.relative_to(folder).as_posix()
+        try:
+            identity, precision, entry = _read_entry(path)
+        except (RequestError, AttributeError, KeyError, TypeError, ValueError) as error:
+            left_out.append(portable_text(f"{name}: not what show geometry writes ({error!s:.80}); make it again"))
+            continue
+        same = by_key.get(identity, [])
+        if not same:
+            left_out.append(portable_text(f"{name}: of no result in this page (other weights, protocol or data)"))
+        # measured in several precisions, it belongs to the row of its own
+        for result in [one for one in same if one["precision"] == precision] or same[:1]:
+            place = (result["row"], result["group"])
+            entries[place] = {"row": place[0], "group": place[1], "precision": precision, "path": name, **entry}
+    absent = [result for result in results if (result["row"], result["group"]) not in entries]
+    commands = list(dict.fromkeys(_command(folder, page, one) for one in absent if _has_geometry(page, one)))
+    shown = commands[:MOST_COMMANDS]
+    data = {"entries": [entries[place] for place in sorted(entries)], "commands": shown}
+    return {**data, "further": len(commands) - len(shown)}, left_out
+
+
+def _geometry_files(folder: Path) -> Iterator[Path]:
+    """Every geometry.json below a folder, the oldest first, so that of two of one result the newer one counts."""
+    paths = []
+    for current, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if GEOMETRY in names:
+            paths.append(Path(current) / GEOMETRY)
+    return iter(sorted(paths, key=lambda path: path.stat().st_mtime_ns))
+
+
+def _read_entry(path: Path) -> tuple[tuple[str, ...], str, dict[str, Any]]:
+    """What identifies the result that a file belongs to, its precision, and what the page shows of it.
+
+    Raises:
+        RequestError, AttributeError, KeyError, TypeError, ValueError: another file, or one of an older version, which
+            does not say what it was computed of.
+    """
+    record = read_json(path, finite=True, largest=LARGEST)
+    key = tuple(_text(record[name]) for name in ("benchmark", "protocol", "dataset"))
+    weights = _text(record["digest"]) or _text(record["model"])
+    figures = {_text(name): None if value is None else _number(value) for name, value in record["figures"].items()}
+    bins = [[_number(one["count"]), *(_share(one[name]) for name in ("confidence", "accuracy"))]
+            for one in record.get("reliability", [])]  # fmt: skip
+    confused = [[_text(one["true"]), _text(one["predicted"]), _number(one["images"])] for one in record["confused"]]
+    entry = {"figures": figures, "bins": bins, "confused": confused, "against": _text(record.get("against", ""))}
+    return (weights, *key), _text(record["precision"]), entry
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is not a text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 2**53:
+        raise TypeError(f"{value!r:.40} is not a number")
+    return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
+
+
+def _share(value: Any) -> float | None:
+    """A fraction, or None for a bin without queries."""
+    if value is None:
+        return None
+    share = _number(value)
+    if not 0 <= share <= 1:
+        raise ValueError(f"{value!r:.40} is not a fraction")
+    return share
+
+
+def _has_geometry(page: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+    """Whether `show geometry` takes benchmarks of the result's task."""
+    group = page["groups"][result["group"]]
+    info = find_task(group["task"])
+    is_transformed = group["name"].endswith(")")  # `pets (dim 64)`, while geometry is of embeddings as they are
+    if info is None or info.splits or is_transformed:
+        return False
+    return info.kind.name == RETRIEVAL.name or (
+        info.kind.name == CLASSIFICATION.name and "templates" in info.prompt_keys
+    )
+
+
+def _command(folder: Path, page: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """The command that computes it from the cache of the run and writes it beside the result."""
+    record, group = page["records"][result["record"]], page["groups"][result["group"]]
+    root = Path(folder.name) if folder.is_absolute() else folder
+    out = (root / result["path"]).parent.as_posix()
+    words = ["show", "geometry", "--model", record["spec"], "--benchmark", group["name"], "--out", out]
+    return shlex.join(["cosmos-eval", *words])
