@@ -1,5 +1,7 @@
 """Captions and foils judged each by itself, against scikit-learn's ROC and a loop over pairs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,9 @@ from cosmos_eval import tasks
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.metrics.text_classification import auroc_estimator, mean_of_estimators, score_each_text
 from cosmos_eval.protocol.benchmark import load_benchmark
+from cosmos_eval.tasks.outcome import Outcome
+from cosmos_eval.tasks.perception import unpaired
+from cosmos_eval.tasks.perception.paired import paired
 from tests.helpers.stand_ins import Given, random_images
 
 
@@ -53,13 +58,16 @@ SCORES = ((0.9, 0.2), (0.6, 0.55), (0.3, 0.4))
 """Cosines of each image with its caption and its foil."""
 
 
-def measured(**facts) -> dict[str, float]:
+def outcome_of(**facts) -> Outcome:
     images = random_images(3)
     features = {image.key: [1, 0] for image in images}
     texts = {f"{i}{k}": [score, (1 - score**2) ** 0.5] for i, pair in enumerate(SCORES) for k, score in enumerate(pair)}
     data = PerceptionData.pairs(images, [0, 1, 2], ["00", "10", "20"], ["01", "11", "21"], ["a", "a", "b"])
-    outcome = tasks.run(load_benchmark("valse-texts"), data, WithFacts(features, texts, **facts))
-    return {name: metric.value for name, metric in outcome.metrics.items()}
+    return tasks.run(load_benchmark("valse-texts"), data, WithFacts(features, texts, **facts))
+
+
+def measured(**facts) -> dict[str, float]:
+    return {name: metric.value for name, metric in outcome_of(**facts).metrics.items()}
 
 
 def test_a_model_of_a_sigmoid_loss_has_precisions_at_its_own_threshold():
@@ -71,6 +79,14 @@ def test_a_model_of_a_sigmoid_loss_has_precisions_at_its_own_threshold():
     # captions 0.9, 0.6, 0.3 against foils 0.2, 0.55, 0.4: 3 + 3 + 1 of 9 pairs
     assert found["auroc"] == pytest.approx(7 / 9)
     assert found["macro_auroc"] == pytest.approx((1 + 0) / 2)
+
+
+def test_a_model_with_a_threshold_is_paired_with_one_without():
+    frames = (outcome_of(logit_scale=10.0, logit_bias=-5.0).samples, outcome_of().samples)
+    hits = paired("macro_accuracy", (SimpleNamespace(metrics={"a/accuracy": 0, "b/accuracy": 0}),) * 2, frames)
+    assert hits.baseline.tolist() == hits.candidate.tolist() == [1, 1, 0]
+    assert unpaired("macro_auroc")
+    assert not unpaired("macro_accuracy")
 
 
 @pytest.mark.parametrize("facts", [{}, {"logit_scale": 100.0, "logit_bias": None}])
