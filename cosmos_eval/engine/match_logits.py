@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from cosmos_eval.engine.scores import Scores
-from cosmos_eval.models.base import sigmoid_scale_and_bias
+from cosmos_eval.models.abilities import sigmoid_scale_and_bias
 
 
 def match_logits(engine: Any, scores: Scores, values: Tensor) -> Tensor | None:
