@@ -72,7 +72,7 @@ def read_content(path: Path | str, largest: int = LARGEST_TEXT) -> bytes:
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            content = file.read(largest + 1) if size <= largest else b""
+            content = _read_at_most(file, size, largest) if size <= largest else b""
     except OSError as error:
         raise RequestError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # a zero byte in a path
@@ -85,6 +85,22 @@ def read_content(path: Path | str, largest: int = LARGEST_TEXT) -> bytes:
             "give a smaller one"
         )
     return content
+
+
+def _read_at_most(file: BufferedReader, size: int, largest: int) -> bytes:
+    """The content of a file of about `size` bytes; at most one byte more than `largest`.
+
+    A read reserves as much memory as it is asked for: `largest` is gigabytes, which a process with limited memory does
+    not get for a file of a few bytes.
+    """
+    content = file.read(size + 1)
+    if len(content) <= size:
+        return content
+    pieces, length = [content], len(content)  # the file grows, or does not say its size, as those of /proc
+    while length <= largest and (piece := file.read(min(2**20, largest + 1 - length))):
+        pieces.append(piece)
+        length += len(piece)
+    return b"".join(pieces)
 
 
 def impostor_of(start: bytes) -> str | None:

@@ -59,7 +59,8 @@ def load_arrays(file: Any, *, encoding: str = "ASCII", checksums: Mapping[str, s
     try:
         return ArrayUnpickler(io.BytesIO(content), encoding=encoding).load()
     except Exception as error:  # a damaged pickle raises exceptions of many types
-        raise RequestError(f"cannot read {name}: {error}; unpack CIFAR's archive again") from error
+        reason = " ".join(str(error).split())  # that of a persistent id has two lines
+        raise RequestError(f"cannot read {name}: {reason}; unpack CIFAR's archive again") from error
 
 
 @contextmanager

@@ -48,6 +48,7 @@ TEXTS = {
     "negative_columns": "columns of the wrong captions",
     "negative_image_column": "perception: column of an image that fits the wrong caption (two images, two captions)",
     "subset_column": "column of the subsets",
+    "group_columns": "columns whose values, joined by a space, divide the items into a further group",
 }
 """Option -> text, for every reader that says nothing else in `ReaderInfo.about`."""
 

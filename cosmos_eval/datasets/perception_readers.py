@@ -90,6 +90,16 @@ PERCEPTION_READERS = {
             "path": "the JSON",
         },
     ),
+    "cola-single": ReaderInfo(
+        "cosmos_eval.datasets.perception.cola_single:read_cola_single",
+        kinds=("multilabel",),
+        required={"path": PATH, "images": PATH},
+        optional=EXIF,
+        summary="Cola's single-object JSON and its images: classes of attributes and an object",
+        about={
+            "path": "the JSON",
+        },
+    ),
     "colorswap": ReaderInfo(
         "cosmos_eval.datasets.perception.image_caption_pairs:read_colorswap",
         kinds=("perception",),
@@ -134,6 +144,18 @@ PERCEPTION_READERS = {
             "images": "folder of VG_100K and VG_100K_2",
         },
     ),
+    "crepe-systematicity": ReaderInfo(
+        "cosmos_eval.datasets.perception.crepe:read_crepe_systematicity",
+        kinds=("multiple-choice",),
+        required={"path": PATH, "images": PATH, "training": TEXT},
+        optional=EXIF,
+        summary="CREPE's tables of systematicity and Visual Genome's images",
+        about={
+            "path": "folder of the tables",
+            "images": "folder of VG_100K and VG_100K_2",
+            "training": "cc12m, yfcc or laion: the training data that compounds are seen in",
+        },
+    ),
     "whatsup": ReaderInfo(
         "cosmos_eval.datasets.perception.whatsup:read_whatsup",
         kinds=("perception",),
@@ -174,6 +196,16 @@ PERCEPTION_READERS = {
         required={"path": PATH, "images": PATH},
         optional={**LEAVE_OUT, **EXIF},
         summary="NegBench's tables of multiple choice",
+        about={
+            "path": "the CSV",
+        },
+    ),
+    "negbench-retrieval": ReaderInfo(
+        "cosmos_eval.datasets.perception.negbench:read_negbench_retrieval",
+        kinds=("retrieval",),
+        required={"path": PATH, "images": PATH},
+        optional=EXIF,
+        summary="NegBench's tables of images and their captions",
         about={
             "path": "the CSV",
         },

@@ -20,6 +20,7 @@ TABLE_COLUMNS = {
     "negative_columns": NAMES,
     "negative_image_column": TEXT,
     "subset_column": TEXT,
+    "group_columns": NAMES,
 }
 """Names of columns; without them, columns are found by their type and usual names."""
 DISTRACTORS = {"distractors": ALLOW}

@@ -87,6 +87,21 @@ def scale_and_bias(network: Any) -> dict[str, float | None]:
     }
 
 
+def sigmoid_scale_and_bias(model: Any) -> tuple[float, float] | None:
+    """The scale and the bias by which a model turns a score into the logit of a match; None if it has no such pair.
+
+    Only models that were trained with a sigmoid loss (SigLIP) have both.
+
+    Raises:
+        RequestError: as `read_facts`.
+    """
+    facts = read_facts(model)
+    scale, bias = facts.get("logit_scale"), facts.get("logit_bias")
+    if isinstance(scale, int | float) and isinstance(bias, int | float):
+        return float(scale), float(bias)
+    return None
+
+
 def require_patch_encoder(model: Any, attention: str = "") -> Callable[..., Tensor]:
     """Return `model.encode_patches`; callers ask before they encode anything.
 

@@ -1,11 +1,13 @@
 """Text, JSON and YAML of a user: bounded, each key once, and every refusal one line that names the place."""
 
+import io
 import json
 import os
 from pathlib import Path
 
 import pytest
 
+from cosmos_core import text_files
 from cosmos_core.config import load_preset
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import MAX_DEPTH, MAX_DIGITS, parse_json, read_json
@@ -133,6 +135,30 @@ def test_only_regular_files_are_read_and_nothing_is_waited_for(tmp_path: Path, r
     assert "a device" in refusal(read, Path("/dev/zero"))
     assert "Is a directory" in refusal(read, tmp_path)
     assert "No such file" in refusal(read, tmp_path / "none")
+
+
+def test_a_read_asks_for_the_size_of_the_file_and_not_for_the_most_that_is_read(tmp_path: Path, monkeypatch):
+    """A read reserves what it asks for: 4 GiB for any JSON, where the process may have less."""
+    asked: list[int] = []
+
+    class Counted(io.BufferedReader):
+        def read(self, size=-1):
+            asked.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(text_files, "open_regular", lambda path: Counted(io.FileIO(path)))
+    path = tmp_path / "a.json"
+    path.write_text('["a"]')
+    assert read_json(path) == ["a"]
+    assert asked == [6]
+
+
+def test_a_file_that_is_longer_than_its_size_is_read_to_its_bound(tmp_path: Path):
+    path = tmp_path / "grown"
+    path.write_bytes(bytes(range(200)) * 12_000)  # 2.4 million bytes
+    for most, length in ((2**30, 2_400_000), (1_500_000, 1_500_001), (2, 3)):
+        with path.open("rb") as file:
+            assert text_files._read_at_most(file, 1, most) == path.read_bytes()[:length]
 
 
 def test_a_text_file_is_bounded_and_has_no_byte_order_mark(tmp_path: Path):

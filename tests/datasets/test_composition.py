@@ -49,6 +49,13 @@ def test_bivlc_has_the_images_of_both_columns(tmp_path: Path):
     assert data.subsets == ["replace", "replace", "swap", "add"]
 
 
+def test_bivlc_subtypes_are_a_group_of_two_columns(tmp_path: Path):
+    data = load("bivlc-subtypes", tmp_path)
+    assert dict(data.groups) == {"type subtype": ["replace obj", "replace att", "swap obj", "add att"]}
+    assert "has no column 'x'" in refusal("bivlc-subtypes", tmp_path, group_columns=["x"])
+    assert "must hold texts" in refusal("bivlc-subtypes", tmp_path, group_columns=["image"])
+
+
 def test_cola_has_the_file_names_of_the_addresses(tmp_path: Path):
     data = load("cola-multi", tmp_path)
     assert (keys_of(data, 1), texts_of(data, 1)) == (["2.jpg", "3.jpg"], ["red cup 1", "blue cup 1"])
@@ -185,7 +192,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, name: str, file: st
     assert message in refusal(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(set(WRITE) - {"countbench", "bivlc"}))
+@pytest.mark.parametrize("name", sorted(set(WRITE) - {"countbench", "bivlc", "bivlc-subtypes", "valse-texts"}))
 def test_a_missing_image_is_named(tmp_path: Path, name: str):
     WRITE[name](tmp_path)
     first = keys_of(datasets.load(small(name), tmp_path), 0)[0].partition("[")[0]

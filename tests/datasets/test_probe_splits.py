@@ -88,3 +88,12 @@ def test_every_probe_of_the_suite_is_its_classification_benchmark_with_train_ima
         assert benchmark.dataset["splits"]["train"]["split"] in ("train", "trainval")
         assert not benchmark.prompts
         assert not benchmark.published
+
+
+def test_a_pickle_that_asks_for_something_outside_is_refused_in_one_line(tmp_path):
+    parts = {"train": class_scenes(1, "train", 1)[:2], "test": class_scenes(0, "test", 1)[:2]}
+    write_cifar100(tmp_path / "cifar100", parts, lambda n: None)
+    (tmp_path / "cifar100/cifar-100-python/meta").write_bytes(b"Px\n.")  # a persistent id
+    with pytest.raises(RequestError, match="unpack CIFAR's archive again") as caught:
+        datasets.load(of_few_images("cifar100-probe", published=False), tmp_path)
+    assert "\n" not in str(caught.value)

@@ -58,7 +58,7 @@ def bivlc(root: Path) -> None:
         "subtype": ["obj", "att", "obj", "att"],
     }
     path = root / "bivlc/test-00000-of-00001.parquet"
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(rows), path)
 
 
@@ -209,9 +209,11 @@ WRITE: dict[str, Callable[[Path], None]] = {
     "sugarcrepe-pp": sugarcrepe_pp,
     "winoground-tags": winoground_tags,
     "bivlc": bivlc,
+    "bivlc-subtypes": bivlc,
     "cola-multi": cola,
     "colorswap": colorswap,
     "valse": valse,
+    "valse-texts": valse,
     "crepe-productivity": crepe,
     "whatsup-a": lambda root: whatsup(root, "a"),
     "whatsup-b": lambda root: whatsup(root, "b"),
@@ -229,6 +231,6 @@ NAMES = tuple(WRITE)
 
 
 def write_all(root: Path) -> Path:
-    for write in WRITE.values():
+    for write in dict.fromkeys(WRITE.values()):
         write(root)
     return root

@@ -169,12 +169,14 @@ def build_perception(rows: Rows, benchmark: Any) -> PerceptionData:
     (positive,) = rows.columns(lambda table: find_columns(table, "positive_column", POSITIVE_NAMES, checker))
     negatives = rows.columns(lambda table: find_columns(table, "negative_columns", NEGATIVE_NAMES, checker, True))
     subset = rows.columns(lambda table: _find_subset(rows, table))
-    rows.require_type(subset, "texts", is_text)
+    group = rows.columns(lambda table: _find_group(rows, table))
+    rows.require_type([*subset, *group], "texts", is_text)
     rows.require_type([positive, *negatives], "texts, or lists of texts", is_text, is_text_list)
     images: list[int] = []
     choices: list[list[str]] = []
     subsets: list[str] = []
-    for row in rows.iterate([positive, *negatives, *subset]):
+    parts: list[str] = []
+    for row in rows.iterate([positive, *negatives, *subset, *group]):
         right, wrong = rows.texts(row, [positive]), rows.texts(row, negatives)
         if len(right) != 1:
             rows.refuse_value(row, positive, f"{len(right):,} right captions; an item has one: write a row for each")
@@ -184,6 +186,7 @@ def build_perception(rows: Rows, benchmark: Any) -> PerceptionData:
         images.append(row.image)
         choices.append([*right, *wrong])
         subsets += rows.texts(row, subset) or ["all"]
+        parts.append(" ".join(rows.texts(row, group)))
     count, width = len(choices), len(choices[0])
     item_images = np.array(images, dtype=np.int64)[:, None]
     all_images = list(rows.images)
@@ -199,6 +202,7 @@ def build_perception(rows: Rows, benchmark: Any) -> PerceptionData:
         item_images=item_images,
         item_texts=np.arange(count)[:, None] + count * np.arange(width),
         subsets=subsets,
+        groups={" ".join(group): parts} if group else {},
     )
 
 
@@ -224,6 +228,13 @@ def _find_subset(rows: Rows, table: Any) -> list[str]:
     if "subset_column" in rows.checker.options or has_usual:
         return find_columns(table, "subset_column", SUBSET_NAMES, rows.checker)
     return []
+
+
+def _find_group(rows: Rows, table: Any) -> list[str]:
+    """Return the columns of the option `group_columns`; none if it is not given."""
+    if "group_columns" not in rows.checker.options:
+        return []
+    return find_columns(table, "group_columns", (), rows.checker)
 
 
 BUILDERS: dict[str, Callable[[Rows, Any], Data]] = {

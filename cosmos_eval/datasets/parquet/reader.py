@@ -34,6 +34,8 @@ def read_parquet(benchmark: Any, data_root: Path) -> Data:
             with bytes is an image of its own.
         image_column, label_column, caption_columns, positive_column, negative_columns, subset_column: names of
             columns; by default those with the right type and a usual name (`columns.py`).
+        group_columns: perception: columns of texts that divide the items in a further way; the part of an item is its
+            values, joined by spaces, and the group is called like the columns.
         negative_image_column: perception: the column of an image that fits the wrong caption; an item then has two
             images and two captions.
 

@@ -1,10 +1,12 @@
 """Reading the annotation files that authors publish: tables, lists and maps, with a check of each value's type."""
 
+import ast
 import csv
 import io
 import math
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from cosmos_core.short_repr import short_list, short_repr
 from cosmos_core.text_files import parse_integer, read_text
@@ -12,6 +14,8 @@ from cosmos_eval.datasets.dataset_checks import DatasetChecker, require_inside_d
 
 LARGEST_TABLE = 2**30
 """Most bytes of a CSV, which is read into memory."""
+MAX_LITERAL = 100_000
+"""Most characters of a cell with a list of texts, which is parsed as a Python literal."""
 TYPE_NAMES: dict[type, str] = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "a map"}
 
 
@@ -116,6 +120,36 @@ def parse_whole_number(cell: str, column: str, where: str, checker: DatasetCheck
     if number is None:
         checker.refuse(f"finds {short_repr(cell)} for {column!r} in {where}; it must be a whole number")
     return number
+
+
+def parse_text_list(cell: str, column: str, where: str, checker: DatasetChecker) -> list[str]:
+    """Return the list of texts in a cell of a table, written as in Python. Nothing else is evaluated.
+
+    Raises:
+        DataProblems: the cell has something else.
+    """
+    try:
+        texts = ast.literal_eval(cell) if len(cell) <= MAX_LITERAL else None
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        texts = None
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        checker.refuse(f"finds {short_repr(cell)} for {column!r} in {where}; it must be a list of texts")
+    return list(texts)
+
+
+def parts_of_address(address: str, where: str, checker: DatasetChecker) -> tuple[str, ...]:
+    """Return the parts of the path of an address, or of a path: folders, then the name of a file.
+
+    Raises:
+        DataProblems: there are none.
+    """
+    try:
+        parts = PurePosixPath(urlsplit(address).path).parts
+    except ValueError:  # such as http://[
+        parts = ()
+    if not parts:
+        checker.refuse(f"finds {short_repr(address)} for an image in {where}; it must be an address or a path")
+    return parts
 
 
 def find_folder_inside(base: Path, names: tuple[str, ...], checker: DatasetChecker) -> Path | None:

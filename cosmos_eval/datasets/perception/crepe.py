@@ -1,23 +1,33 @@
-"""CREPE, productivity (Ma et al., CVPR 2023): a caption of a region against five hard negatives."""
+"""CREPE (Ma et al., CVPR 2023): a caption of a region of an image against hard negatives.
 
-import ast
+- Productivity: captions of 4 to 12 parts, five hard negatives each.
+- Systematicity: captions whose combinations of words are, or are not, in the training data of a model; any number of
+  hard negatives.
+"""
+
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.short_repr import short_repr
-from cosmos_eval.datasets.data import Data
+from cosmos_eval.datasets.data import ChoiceData, Data
+from cosmos_eval.datasets.data.choices import Choice
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
-from cosmos_eval.datasets.perception.annotation_files import parse_whole_number, read_table
+from cosmos_eval.datasets.perception.annotation_files import parse_text_list, parse_whole_number, read_table
 from cosmos_eval.datasets.perception.aro import box_in_pixels
+from cosmos_eval.datasets.perception.crops import Box, CroppedImage
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
 FOILS = ("atom", "swap", "negate")
 COMPLEXITIES = range(4, 13)
 NEGATIVES = 5
-COLUMNS = ("image_id", "caption", "hard_negs", "x", "y", "width", "height")
+BOX = ("x", "y", "width", "height")
+COLUMNS = ("image_id", "caption", "hard_negs", *BOX)
+COMPOUNDS = ("seen", "unseen")
+"""Whether the training data have the combinations of words of a caption."""
+KINDS = ("atom", "comp", "combined")
+"""Hard negatives of systematicity: one word is replaced, several are, or any of both."""
+SYSTEMATICITY_COLUMNS = ("image_id", "caption", *(f"valid_hard_negs_{kind}" for kind in KINDS), *BOX)
+TRAINING = ("cc12m", "yfcc", "laion")
 IMAGE_FOLDERS = ("VG_100K", "VG_100K_2")
-MAX_LITERAL = 100_000
-"""Most characters of a list of hard negatives, which is parsed as a Python literal."""
 
 
 def read_crepe(benchmark: Any, data_root: Path) -> Data:
@@ -47,35 +57,84 @@ def read_crepe(benchmark: Any, data_root: Path) -> Data:
     for (foil, complexity), path in paths.items():
         for line, row in read_table(path, COLUMNS, checker):
             where = f"{path}:{line}"
-            image_id = parse_whole_number(row["image_id"], "image_id", where, checker)
-            box = tuple(float(parse_whole_number(row[key], key, where, checker)) for key in COLUMNS[3:])
+            image, numbers = _find_image(row, where, image_folder, checker), _read_numbers(row, where, checker)
+            negatives = parse_text_list(row["hard_negs"], "hard_negs", where, checker)
+            if len(negatives) != NEGATIVES:
+                checker.refuse(f"finds {len(negatives)} hard negatives in {where}; an item has {NEGATIVES}")
             collector.add(
                 AnnotatedItem(
                     name=f"{foil} {complexity}, line {line}",
-                    images=(_find_image(image_id, image_folder),),
-                    texts=(row["caption"], *_parse_negatives(row["hard_negs"], where, checker)),
+                    images=(image,),
+                    texts=(row["caption"], *negatives),
                     subset=f"{foil} {complexity}",
-                    box=box_in_pixels(box, where, checker),
+                    box=box_in_pixels(numbers, where, checker),
                     groups={"foil": foil, "complexity": str(complexity)},
                 )
             )
     return checker.finish(collector.build(image_folder))
 
 
-def _find_image(image_id: int, folder: Path) -> str:
+def read_crepe_systematicity(benchmark: Any, data_root: Path) -> Data:
+    """Read items of a box of an image, its caption and its hard negatives from the two tables
+    `syst_vg_hard_negs_<compounds>_compounds_in_<training>.csv`, of seen and of unseen compounds.
+
+    Each row makes an item for each of its three lists of hard negatives: `valid_hard_negs_atom` (a word replaced),
+    `valid_hard_negs_comp` (several replaced) and `valid_hard_negs_combined`. The subset is `unseen atom` and so on.
+    Lists may have any length; an empty one makes no item, and is counted in a remark. The box is cut out of the image
+    before preprocessing.
+
+    Options: `path` (folder of the tables), `images` (folder with VG_100K and VG_100K_2), `training` (cc12m, yfcc or
+    laion: the training data that compounds are seen in).
+
+    Raises:
+        DataProblems: tables, columns or images are missing, a list of negatives of another form, an empty text.
+    """
+    checker = DatasetChecker(benchmark, data_root)
+    training = checker.options["training"]
+    if training not in TRAINING:
+        checker.refuse(f"has training {training!r}; known: {', '.join(TRAINING)}")
+    names = {compounds: f"syst_vg_hard_negs_{compounds}_compounds_in_{training}.csv" for compounds in COMPOUNDS}
+    (base,) = checker.require(checker.find_path("path", "folder", containing=names["seen"]))
+    (image_folder,) = checker.require(checker.find_path("images", "folder", containing=IMAGE_FOLDERS[0]))
+    for name in names.values():
+        if not (base / name).is_file():
+            checker.add_missing(f"the file {base / name}", base / name)
+    checker.raise_if_problems()
+    index: dict[tuple[str, Box], int] = {}
+    items: list[Choice] = []
+    empty = 0
+    for compounds, name in names.items():
+        for line, row in read_table(base / name, SYSTEMATICITY_COLUMNS, checker):
+            where = f"{base / name}:{line}"
+            box = box_in_pixels(_read_numbers(row, where, checker), where, checker)
+            region = _find_image(row, where, image_folder, checker), box
+            for kind in KINDS:
+                column = f"valid_hard_negs_{kind}"
+                negatives = parse_text_list(row[column], column, where, checker)
+                if not all(text.strip() for text in (row["caption"], *negatives)):
+                    checker.refuse(f"has an empty text in {where}")
+                if not negatives:
+                    empty += 1
+                    continue
+                position = index.setdefault(region, len(index))
+                items.append(Choice((position,), (row["caption"], *negatives), (0,), f"{compounds} {kind}"))
+    if not items:
+        checker.refuse(f"finds no hard negatives in {base}")
+    if empty:
+        checker.add_remark(f"{empty:,} lists of hard negatives are empty and make no item")
+    checker.check_images(image_folder, list(dict.fromkeys(name for name, _ in index)))
+    images = [CroppedImage(f"{name}[{','.join(map(str, box))}]", image_folder / name, box) for name, box in index]
+    checker.record_counts(images=len(images))
+    return checker.finish(ChoiceData.from_items(images, items))
+
+
+def _find_image(row: dict[str, str], where: str, folder: Path, checker: DatasetChecker) -> str:
     """Return the path of an image of Visual Genome, which is in one of two folders; that in the first if in neither."""
+    image_id = parse_whole_number(row["image_id"], "image_id", where, checker)
     names = [f"{part}/{image_id}.jpg" for part in IMAGE_FOLDERS]
     return next((name for name in names if (folder / name).is_file()), names[0])
 
 
-def _parse_negatives(cell: str, where: str, checker: DatasetChecker) -> list[str]:
-    """Return the hard negatives in a cell: a list of texts as Python writes it. Nothing else is evaluated."""
-    try:
-        negatives = ast.literal_eval(cell) if len(cell) <= MAX_LITERAL else None
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        negatives = None
-    if not isinstance(negatives, list | tuple) or not all(isinstance(text, str) for text in negatives):
-        checker.refuse(f"finds {short_repr(cell)} for 'hard_negs' in {where}; it must be a list of texts")
-    if len(negatives) != NEGATIVES:
-        checker.refuse(f"finds {len(negatives)} hard negatives in {where}; an item has {NEGATIVES}")
-    return list(negatives)
+def _read_numbers(row: dict[str, str], where: str, checker: DatasetChecker) -> list[float]:
+    """Return x, y, width and height of a region."""
+    return [float(parse_whole_number(row[key], key, where, checker)) for key in BOX]

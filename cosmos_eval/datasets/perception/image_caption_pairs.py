@@ -4,15 +4,14 @@
 - ColorSwap (Burapacheep et al., Findings of ACL 2024): the captions have the same words, the colours exchanged.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
-from cosmos_eval.datasets.perception.annotation_files import require_list, require_value
+from cosmos_eval.datasets.perception.annotation_files import parts_of_address, require_list, require_value
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
 COLORSWAP_KEYS = ("image_1", "image_2", "caption_1", "caption_2")
@@ -38,9 +37,8 @@ def read_cola(benchmark: Any, data_root: Path) -> Data:
                 f"finds {short_repr(row)} as row {number} of {path}; a row is image 1, caption 1, image 2, caption 2"
             )
         image_1, caption_1, image_2, caption_2 = row
-        collector.add(
-            AnnotatedItem(f"row {number}", (_file_name(image_1), _file_name(image_2)), (caption_1, caption_2), "all")
-        )
+        names = tuple(parts_of_address(image, f"row {number} of {path}", checker)[-1] for image in (image_1, image_2))
+        collector.add(AnnotatedItem(f"row {number}", names, (caption_1, caption_2), "all"))
     return checker.finish(collector.build(collector.require_image_folder()))
 
 
@@ -67,8 +65,3 @@ def read_colorswap(benchmark: Any, data_root: Path) -> Data:
         subset = require_value(row, "caption_source", str, where, checker) if has_source else "all"
         collector.add(AnnotatedItem(f"row {number}", (image_1, image_2), (caption_1, caption_2), subset))
     return checker.finish(collector.build(collector.require_image_folder()))
-
-
-def _file_name(address: str) -> str:
-    """Return the last part of an address, or of a path."""
-    return PurePosixPath(urlsplit(address).path).name

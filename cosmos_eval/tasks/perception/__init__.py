@@ -13,6 +13,11 @@ Protocol: an item is a few images and a few texts, and a rule says which scores 
 - one image, two right texts and a wrong one: `accuracy`, `first_accuracy`, `second_accuracy`, and `text_only_accuracy`,
   which compares the texts with each other (SugarCrepe++, Dumpala et al., 2024).
 
+With `metrics.each_text: true`, items of one image, a right and a wrong text also have `auroc`, of all right texts
+against all wrong ones, and, for a model with a probability of a match (SigLIP), `caption_precision`, `foil_precision`
+and their mean `threshold_accuracy`, which judge each text by itself (VALSE, Parcalabescu et al., 2022;
+`cosmos_eval.metrics.text_classification`).
+
 Items may form pairs and sets that are right only if all of their items are: `pair_accuracy`, `set_accuracy` (What'sUp,
 Kamath et al., 2023).
 
@@ -50,10 +55,15 @@ RULES = (
     "first_accuracy",
     "second_accuracy",
     "text_only_accuracy",
+    "threshold_accuracy",
+    "caption_precision",
+    "foil_precision",
 )
 """The rules; those with fitting numbers of images and texts per item are reported."""
 SETS = ("pair", "set")
 """Kinds of sets of items that count together."""
+AUROC = "auroc"
+"""Of all items together, not a rule for one: ties count half, so that it has no second reading."""
 
 
 def reported_metrics(
@@ -61,6 +71,7 @@ def reported_metrics(
     rules: Sequence[str] = RULES,
     groups: Iterable[str] = (SUBSET,),
     sets: Sequence[str] = SETS,
+    auroc: bool = True,
 ) -> list[str]:
     """The metrics reported for these subsets, groups and sets.
 
@@ -69,16 +80,22 @@ def reported_metrics(
         rules: the rules that the items have.
         groups: names of the groups; by default a placeholder for any.
         sets: kinds of sets that the items form.
+        auroc: whether it is reported.
     """
     subsets, groups = list(subsets), list(groups)
     strict_names = []
     for rule in rules:
-        strict_names += [f"{subset}/{rule}" for subset in subsets]
-        strict_names += [rule, f"macro_{rule}"]
-        strict_names += [f"{group}/macro_{rule}" for group in groups]
+        strict_names += _names_of(rule, subsets, groups)
     # Sets are made of items with one rule (What'sUp's), so that their metrics need no other name.
     strict_names += [f"{kind}_{rules[0]}" for kind in sets]
-    return [*strict_names, *(f"{name}_expected" for name in strict_names)]
+    names = [*strict_names, *(f"{name}_expected" for name in strict_names)]
+    return names + (_names_of(AUROC, subsets, groups) if auroc else [])
+
+
+def _names_of(reading: str, subsets: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """Names of a reading over the items of each subset, over all items, and as means over subsets and groups."""
+    by_subset = [f"{subset}/{reading}" for subset in subsets]
+    return [*by_subset, reading, f"macro_{reading}", *(f"{group}/macro_{reading}" for group in groups)]
 
 
 def metric_names(metrics: Mapping[str, Any]) -> list[str]:
@@ -90,9 +107,9 @@ def unpaired(metric: str) -> bool:
     """Whether `samples` lacks what a paired test needs.
 
     `match_accuracy` counts each pair of an image and a text once, even if it is in several items; `samples` has one row
-    per item.
+    per item. `auroc` compares texts of different items.
     """
-    return is_rank(metric) or "match_accuracy" in metric
+    return is_rank(metric) or "match_accuracy" in metric or AUROC in metric
 
 
 INFO = TaskInfo(
@@ -104,7 +121,7 @@ INFO = TaskInfo(
     metric_names=metric_names,
     summary="matching images and texts must score above others: accuracy, or text, image and group score",
     title="Perception and composition",
-    metric_options={"least": int, "each_side": bool},
+    metric_options={"least": int, "each_side": bool, "each_text": bool},
     sample_keys=("item", "subset", "image"),
     sample_groups="group ",
     paired="cosmos_eval.tasks.perception.paired:paired",

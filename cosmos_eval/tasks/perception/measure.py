@@ -11,8 +11,10 @@ import torch
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.match_logits import match_logits
 from cosmos_eval.engine.scores import Scores
 from cosmos_eval.engine.truncation import truncated_alike
+from cosmos_eval.metrics.bootstrap import Estimator
 from cosmos_eval.metrics.item_accuracy import (
     compute_correctness,
     dot_products,
@@ -22,6 +24,7 @@ from cosmos_eval.metrics.item_accuracy import (
 )
 from cosmos_eval.metrics.item_correctness import ItemCorrectness
 from cosmos_eval.metrics.paraphrase_accuracy import TEXT_ONLY, score_text_only
+from cosmos_eval.metrics.text_classification import auroc_estimator, mean_of_estimators, score_each_text
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
@@ -32,7 +35,7 @@ from cosmos_eval.tasks.common import (
     require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.perception import reported_metrics
+from cosmos_eval.tasks.perception import AUROC, reported_metrics
 
 
 def validate(benchmark: Benchmark, data: PerceptionData) -> None:
@@ -59,6 +62,9 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
             "and several texts, several images and one text, two of both, or one image with two right texts and a "
             "wrong one"
         )
+    each_text = _judges_each_text(benchmark)
+    if each_text and (data.item_images.shape[1], data.item_texts.shape[1]) != (1, 2):
+        raise RequestError(f"{benchmark.name}: metrics.each_text is for items of one image and two texts; leave it out")
     if data.sets and len(rules) > 1:
         raise RequestError(f"{benchmark.name}: has sets of items with several rules; make sets of items of one rule")
     for image_of_item in data.item_images.T:
@@ -68,7 +74,7 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
     subsets_and_parts = [*data.subsets, *(part for parts in data.groups.values() for part in parts)]
     groups = [group for group, parts in data.groups.items() if any(parts) and not _is_tag(group, parts)]
     sets = [kind for kind, names in data.sets.items() if any(names)]
-    primary_metric(benchmark, reported_metrics(_distinct(subsets_and_parts), rules, groups, sets), rules[0])
+    primary_metric(benchmark, reported_metrics(_distinct(subsets_and_parts), rules, groups, sets, each_text), rules[0])
 
 
 def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: int = 0) -> Outcome:
@@ -87,8 +93,9 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
     - `whole`: key of the image that the first image is cut from (its own key if it is whole), the unit that intervals
       and paired tests resample
     - `scores`: similarity of each image with each text, image by image
-    - `margin`, `correct`, `expected` for its rule (with several rules `RULE_margin`, ...): the smallest lead of a right
-      score over a wrong one, whether the rule holds strictly (0 or 1), and its expectation under ties.
+    - `margin`, `correct`, `expected` for its rule (with several rules, or with `each_text`, `RULE_margin`, ...): the
+      smallest lead of a right score over a wrong one, whether the rule holds strictly (0 or 1), and its expectation
+      under ties.
 
     Args:
         seed: seed of the bootstrap resampling.
@@ -103,6 +110,9 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
     rules = compute_correctness(item_scores, pairs, right_texts=data.right_texts, each_side=each_side)
     if data.right_texts == 2 and (text_only := _compare_texts(scores, item_texts)) is not None:
         rules[TEXT_ONLY] = text_only
+    each_text = _judges_each_text(benchmark)
+    if each_text and (logits := match_logits(engine, scores, item_scores[:, 0, :])) is not None:
+        rules |= score_each_text(logits)
 
     whole_images = {whole: i for i, whole in enumerate(dict.fromkeys(image.parent_key for image in data.images))}
     unit_of_image = np.array([whole_images[image.parent_key] for image in data.images])
@@ -115,6 +125,8 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
             _measure_rule(measured, _RuleValues(data, unit_of_image, values, per_pair), f"{rule}{suffix}", least)
         for kind, names in data.sets.items():
             _measure_sets(measured, f"{kind}_{next(iter(rules))}{suffix}", names, rules, suffix, data, unit_of_image)
+    if each_text:
+        _measure_auroc(measured, data, item_scores[:, 0, :].double().numpy(), unit_of_image, least)
     metrics = measured.metrics(seed)
 
     first_images = [data.images[i] for i in data.item_images[:, 0].tolist()]
@@ -127,7 +139,7 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
             "image": [image.key for image in first_images],
             "whole": [image.parent_key for image in first_images],
             "scores": item_scores.flatten(1).tolist(),
-            **_rule_columns(rules),
+            **_rule_columns(rules, named=len(rules) > 1 or each_text),
         }
     )
     features = {"images": scores.image_features, "texts": scores.text_features}
@@ -253,12 +265,42 @@ def _add_mean(measured: Measured, name: str, values: np.ndarray, classes: np.nda
         measured.mean(name, values, units)
 
 
-def _rule_columns(rules: dict[str, ItemCorrectness]) -> dict[str, np.ndarray]:
-    """Columns of `samples`: `margin`, `correct` and `expected`, with the rule's name before each if there are several
-    rules."""
+def _measure_auroc(
+    measured: Measured, data: PerceptionData, scores: np.ndarray, unit_of_image: np.ndarray, least: int
+) -> None:
+    """Add the area under the ROC curve of right texts against wrong ones: of each subset and part, their means, all.
+
+    Args:
+        scores: (I, 2) score of each item's image with its right and its wrong text.
+        least: as for `_measure_rule`.
+    """
+    unit = unit_of_image[data.item_images[:, 0]]
+
+    def add(name: str, estimator: Estimator, count: int) -> None:
+        measured.values[name] = (estimator(np.ones(measured.images)), count)
+        measured.estimators[name] = estimator
+        measured.interval_functions[name] = lambda bounds: (*bounds, "bootstrap")
+
+    for group, part_of_item in {"": data.subsets, **data.groups}.items():
+        labels = np.array(part_of_item, dtype=object)
+        parts = {part: np.flatnonzero(labels == part) for part in _distinct(part_of_item)}
+        measured_parts = {part: items for part, items in parts.items() if len(items) >= least} or parts
+        estimators = []
+        for part, items in measured_parts.items():
+            estimators.append(auroc_estimator(scores[items, 0], scores[items, 1], unit[items]))
+            if f"{part}/{AUROC}" not in measured.values:
+                add(f"{part}/{AUROC}", estimators[-1], len(items))
+        if estimators and not _is_tag(group, part_of_item):
+            total = sum(map(len, measured_parts.values()))
+            add(f"{group}/macro_{AUROC}" if group else f"macro_{AUROC}", mean_of_estimators(estimators), total)
+    add(AUROC, auroc_estimator(scores[:, 0], scores[:, 1], unit), len(scores))
+
+
+def _rule_columns(rules: dict[str, ItemCorrectness], named: bool) -> dict[str, np.ndarray]:
+    """Columns of `samples`: `margin`, `correct` and `expected`, with the rule's name before each if `named`."""
     columns = {}
     for name, correctness in rules.items():
-        prefix = "" if len(rules) == 1 else f"{name}_"
+        prefix = f"{name}_" if named else ""
         columns[f"{prefix}margin"] = correctness.margin.numpy()
         columns[f"{prefix}correct"] = correctness.strict.numpy()
         columns[f"{prefix}expected"] = correctness.expected.numpy()
@@ -280,6 +322,10 @@ def _rules_for(benchmark: Benchmark, data: PerceptionData) -> tuple[str, ...]:
     each_side = bool(benchmark.metrics.get("each_side", False))
     rules = item_metric_names(data.item_images.shape[1], data.item_texts.shape[1], data.right_texts, each_side)
     return (*rules, TEXT_ONLY) if data.right_texts == 2 and rules else rules
+
+
+def _judges_each_text(benchmark: Benchmark) -> bool:
+    return bool(benchmark.metrics.get("each_text", False))
 
 
 def _is_tag(group: str, parts: Sequence[str]) -> bool:
