@@ -57,7 +57,7 @@ def test_fits_together_alone_and_from_another_start_are_the_same(train):
     together = regression.fit([10.0, 0.1])
     for i, strength in enumerate((10.0, 0.1)):
         alone = regression.fit([strength])
-        started = regression.fit([strength], start=together.classifier(1 - i))
+        started = regression.fit([strength], start=together.ends[1 - i])
         for other in (alone, started):
             assert torch.allclose(other.coefficients[0], together.coefficients[i], atol=2e-3)
 
