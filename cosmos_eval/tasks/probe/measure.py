@@ -16,7 +16,7 @@ from cosmos_eval.metrics.accuracy import ClassRankCounts, compute_class_rank_cou
 from cosmos_eval.metrics.class_means import class_means
 from cosmos_eval.metrics.least_squares import TIE_DECIMALS, draw_shots, fit_least_squares
 from cosmos_eval.metrics.linear_scores import LinearClassifier, LinearScores
-from cosmos_eval.metrics.logistic_regression import TOLERANCE, LogisticRegression
+from cosmos_eval.metrics.logistic_regression import TOLERANCE, End, Fits, LogisticRegression
 from cosmos_eval.metrics.nearest_neighbours import knn_accuracy
 from cosmos_eval.metrics.seed_variance import estimate_seeded_proportion, seeded_mean_estimator
 from cosmos_eval.metrics.strength_search import StrengthSearch, choose_strength
@@ -212,11 +212,16 @@ def fit_linear(
     val_labels = torch.from_numpy(np.searchsorted(known, val.labels))
     search = choose_strength(regression, val.features, val_labels, reporter)
     known_at_last = np.unique(everything.labels)
-    same_classes = len(known_at_last) == len(known)
-    last = _regression(everything, known_at_last, regression if same_classes else None)
-    tolerance = TOLERANCE if everything.features.numel() * len(known_at_last) <= LARGE else LARGE_TOLERANCE
-    fits = last.fit([search.strength], search.end if same_classes else None, tolerance)
-    return search, fits.classifier(), torch.from_numpy(known_at_last)
+    start = (regression, search.end) if len(known_at_last) == len(known) else None
+    return search, fit_last(everything, search.strength, start).classifier(), torch.from_numpy(known_at_last)
+
+
+def fit_last(everything: Samples, strength: float, start: tuple[LogisticRegression, End] | None = None) -> Fits:
+    """Fit train and validation images together, from the start on or where a fit of the same classes ended."""
+    known = np.unique(everything.labels)
+    like, end = start or (None, None)
+    tolerance = TOLERANCE if everything.features.numel() * len(known) <= LARGE else LARGE_TOLERANCE
+    return _regression(everything, known, like).fit([strength], end, tolerance)
 
 
 def _regression(samples: Samples, known: np.ndarray, like: LogisticRegression | None = None) -> LogisticRegression:
