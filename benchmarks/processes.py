@@ -13,6 +13,9 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 
+START_METHOD = "spawn"
+"""Of the processes: each imports its libraries anew, so that it has no memory or threads of another."""
+
 
 def run_in_processes(sizes: Sequence[int], work: str, *arguments: Any, threads: int = 0) -> dict[int, Any]:
     """Return, by world size, what rank 0 returns from `work(world, *arguments)` in gloo process groups, one by one.
@@ -29,7 +32,7 @@ def run_in_processes(sizes: Sequence[int], work: str, *arguments: Any, threads: 
     Raises:
         RequestError: a process failed; its traceback is on the standard error stream.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(START_METHOD)
     with tempfile.TemporaryDirectory() as folder:
         barrier, results = context.Barrier(max(sizes)), context.Queue()
         processes = [

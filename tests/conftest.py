@@ -6,6 +6,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
+
 import hypothesis
 import pytest
 import torch
@@ -19,7 +22,41 @@ hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=Tr
 hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
+LONGEST = (
+    "real/test_real_run.py",
+    "core/test_step_ranks.py",
+    "training/test_quickstart.py",
+    "engine/test_scores_end_to_end.py",
+    "engine/test_distributed_run.py",
+    "engine/test_kinds_end_to_end.py",
+    "benchmarks/test_train_step_benchmark.py",
+    "benchmarks/test_ablation.py",
+    "benchmarks/test_gpu_smoke.py",
+    "core/test_killed_training.py",
+    "core/test_data_workers.py",
+    "run/test_killed_run.py",
+    "cli/test_cli_train.py",
+    "docs/test_contributing.py",
+    "docs/test_training_docs.py",
+    "plugins/test_evaluation.py",
+    "packaging/test_wheel.py",
+    "training/test_evaluator.py",
+)
+"""Modules that take longest: several workers begin with them, so that none waits long for the last one of another."""
+
 SHARED = Path(os.environ.get("COSMOS_SHARED_DIR", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # `--dist loadscope` would sort modules by their number of tests, and end with those that have few, but long ones.
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {str(Path(__file__).parent / name): place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(str(item.path), len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -1,30 +1,24 @@
 """Datasets in clip-benchmark's WebDataset format: tar shards of images with a label, labels or captions."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from cosmos_core.errors import RequestError
-from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
-from cosmos_core.tar_files import LONE_BLOCK, LocalBytes, OtherFileKind, TarError, is_side_file, members
-from cosmos_core.text_files import impostor_of, open_regular, parse_integer, read_text
+from cosmos_core.tar_files import LONE_BLOCK
+from cosmos_core.text_files import parse_integer, read_text
 from cosmos_eval.datasets.class_order import check_class_order
 from cosmos_eval.datasets.consistency import MAX_NAMES, format_names
 from cosmos_eval.datasets.data import ClassificationData, Data, MultilabelData, RetrievalData
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.image_folder import templates_by_class
-from cosmos_eval.datasets.image_sources import ImageSource, decode
-from cosmos_eval.datasets.label_rows import parse_label_row, parse_metadata_row, stack_label_rows
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.datasets.label_rows import stack_label_rows
+from cosmos_eval.datasets.webdataset_shards import CAPTIONS_SUFFIX, ROW_SUFFIX, ShardSamples, read_shard
 
-CAPTIONS_SUFFIX, ROW_SUFFIX = "txt", "npy"
 LABEL_SUFFIXES = {"classification": "cls", "multilabel": ROW_SUFFIX, "retrieval": CAPTIONS_SUFFIX}
 """Kind of data -> suffix of what an image is labelled with."""
 DEFAULT_SPLIT = "test"
@@ -32,52 +26,6 @@ SHARD_COUNT = "nshards.txt"
 """In the folder of the shards: their number."""
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
-SHARD_IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
-"""Suffixes of images, in the order in which clip-benchmark looks for them."""
-MAX_TEXT_BYTES = 2**24
-"""Largest label, or captions of an image."""
-_MEMBER_NAME = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
-"""Splits a member's name into sample and suffix as webdataset does: the suffix begins at the first full stop."""
-
-
-@dataclass(frozen=True)
-class TarImage(ImageSource):
-    """An image inside an uncompressed tar file."""
-
-    key: str
-    path: Path
-    offset: int
-    """Position of the image's first byte in the tar file."""
-    size: int
-    """Bytes of the image."""
-
-    def content(self) -> bytes:
-        try:
-            with open_regular(self.path) as file:
-                file.seek(self.offset)
-                content = file.read(self.size)
-        except OSError as error:
-            raise RequestError(f"cannot read the image {self.key} in {self.path}: {error.strerror}") from error
-        if len(content) != self.size:
-            raise RequestError(f"the image {self.key} in {self.path} is cut short; fetch the shard again")
-        return content
-
-    def encoded(self, content: bytes) -> bytes:
-        return content
-
-    def load(self) -> Image.Image:
-        return decode(self.verified_content(), f"{self.key} in {self.path}")
-
-
-@dataclass(frozen=True)
-class ShardSamples:
-    """The samples of one shard, in order."""
-
-    images: Sequence[ImageSource]
-    labels: Sequence[Any]
-    """Of each image: the text of its label or captions, or a row of labels."""
-    lone_block: int | None = None
-    """Position of a single empty block at the end, where there is one: the shard may be cut short."""
 
 
 class WebDataset:
@@ -123,7 +71,7 @@ class WebDataset:
         Raises:
             DataProblems: a broken shard, or a sample without image or label.
         """
-        return _read_shard(shard, self.label_suffix, self.checker, bool(self.metadata))
+        return read_shard(shard, self.label_suffix, self.checker, bool(self.metadata))
 
     def build(self, shards: Mapping[str, ShardSamples]) -> Data:
         """Return the data of all shards.
@@ -300,102 +248,6 @@ def _remark_on_shards(shards: Mapping[str, ShardSamples], checker: DatasetChecke
         if names:
             verb = "has" if len(names) == 1 else "have"
             checker.add_remark(f"{len(names):,} of {len(shards):,} shards {verb} {fact}: {format_names(names)}")
-
-
-def _read_shard(shard: Path, label_suffix: str, checker: DatasetChecker, has_metadata: bool = False) -> ShardSamples:
-    """Return the image and the label of every sample of a shard; with metadata, its numbers follow the label."""
-    status = shard.stat()
-    try:
-        needed = (label_suffix, ROW_SUFFIX) if has_metadata else (label_suffix,)
-        positions, lone_block = _list_members(shard, status.st_size, status.st_mtime_ns, needed)
-    except (TarError, OSError) as error:
-        advice = "" if isinstance(error, OtherFileKind) else "; fetch it again"
-        checker.refuse(f"cannot read the shard {shard}: {error}{advice}")
-    images: list[ImageSource] = []
-    labels: list[Any] = []
-    parse = _PARSERS.get(label_suffix, _parse_text)
-    for name, parts in positions.items():
-        image_suffix = next((suffix for suffix in SHARD_IMAGE_SUFFIXES if suffix in parts), None)
-        missing = next((suffix for suffix in needed if suffix not in parts), None)
-        if image_suffix is None or missing is not None:
-            lacking = "an image (" + ", ".join(SHARD_IMAGE_SUFFIXES) + ")" if image_suffix is None else f".{missing}"
-            checker.refuse(
-                f"has the sample {name} without {lacking} in {shard}{_dot_advice(name, parts, label_suffix)}"
-            )
-        offset, size = parts[image_suffix]
-        images.append(TarImage(f"{shard.stem}/{name}.{image_suffix}", shard, offset, size))
-        label = _read_label(shard, f"{name}.{label_suffix}", parts[label_suffix], checker, parse)
-        if has_metadata:
-            row = _read_label(shard, f"{name}.{ROW_SUFFIX}", parts[ROW_SUFFIX], checker, parse_metadata_row)
-            label = " ".join([label.strip(), *map(str, row)])
-        labels.append(label)
-    return ShardSamples(images, labels, lone_block)
-
-
-def _dot_advice(name: str, parts: dict[str, tuple[int, int]], label_suffix: str) -> str:
-    """Return an explanation if parts of a sample were not recognised since its name contains a dot; else empty."""
-    for suffix in parts:
-        if "." in suffix and suffix.rpartition(".")[2] in (*SHARD_IMAGE_SUFFIXES, label_suffix):
-            return f": names are cut at the first dot ({name}.{suffix} is sample {name}); rename them"
-    return ""
-
-
-def _read_label(shard: Path, member: str, position: tuple[int, int], checker: DatasetChecker, parse: "Parser") -> Any:
-    """Return what `parse` makes of a member of a shard.
-
-    Args:
-        position: offset and size of its content.
-    """
-    offset, size = position
-    if size > MAX_TEXT_BYTES:
-        checker.refuse(f"has {size:,} bytes in {member} of {shard}, more than {MAX_TEXT_BYTES:,}; pack it again")
-    content = TarImage(member, shard, offset, size).content()
-    if impostor := impostor_of(content):
-        checker.refuse(f"cannot read {member} of {shard}: it is {impostor}")
-    return parse(content, f"{member} of {shard}", checker)
-
-
-def _parse_text(content: bytes, place: str, checker: DatasetChecker) -> str:
-    """Return the text of a member of a shard, which messages call `place`."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        checker.refuse(f"cannot read {place}: it is no text in UTF-8; write it as UTF-8")
-
-
-Parser = Callable[[bytes, str, DatasetChecker], Any]
-_PARSERS: dict[str, Parser] = {ROW_SUFFIX: parse_label_row}
-"""Suffix of labels that are no text -> the function (content, place, checker) that reads them."""
-
-
-@lru_cache(maxsize=1024)
-def _list_members(
-    shard: Path, size: int, modified: int, label_suffixes: tuple[str, ...]
-) -> tuple[dict[str, dict[str, tuple[int, int]]], int | None]:
-    """Return sample -> suffix -> (offset, size), and the position of a single empty block at the end, if there is one.
-
-    Only headers are read. The result is cached for as long as the file's size and time of modification stay the same.
-    Members of a sample may stand anywhere in the shard: they belong together by their names.
-
-    Raises:
-        TarError: it is no complete tar file, or an image or label is there twice or cannot be read (a link, sparse,
-            too large).
-    """
-    samples: dict[str, dict[str, tuple[int, int]]] = {}
-    lone_blocks: list[int] = []
-    with open_regular(shard) as file:
-        for member in members(LocalBytes(file), lone_blocks.append):
-            match = _MEMBER_NAME.match(member.name)
-            if match is None or is_side_file(member.name) or member.kind == "a folder":
-                continue
-            parts = samples.setdefault(match[1], {})
-            suffix = match[2].lower()
-            if suffix in parts:
-                raise TarError(f"{printable(member.name)} is in it twice")
-            if suffix in (*SHARD_IMAGE_SUFFIXES, *label_suffixes) and member.refusal():
-                raise TarError(f"{printable(member.name)} {member.refusal()}")
-            parts[suffix] = (member.offset, member.size)
-    return samples, lone_blocks[0] if lone_blocks else None
 
 
 def _read_text_lines(path: Path) -> list[str]:

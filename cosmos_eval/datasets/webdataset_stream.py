@@ -14,13 +14,12 @@ from cosmos_eval.datasets.reader import ALLOW
 from cosmos_eval.datasets.stream.reading import Samples
 from cosmos_eval.datasets.webdataset import (
     CLASS_NAMES,
-    ROW_SUFFIX,
     SHARD_COUNT,
     TEMPLATES,
-    ShardSamples,
     WebDataset,
     read_shard_count,
 )
+from cosmos_eval.datasets.webdataset_shards import ROW_SUFFIX, ShardSamples
 
 MOST_SHARDS = 100_000
 """More than any published dataset has; a larger number in nshards.txt is a mistake."""

@@ -47,7 +47,7 @@ from cosmos_eval.engine.unit_features import (
 )
 from cosmos_eval.engine.window_features import window_features
 from cosmos_eval.engine.worker_count import AUTO, Workers
-from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
+from cosmos_eval.models.abilities import has_features, has_similarity, is_pair_scorer
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.feature_transforms import NONE as NO_TRANSFORMS

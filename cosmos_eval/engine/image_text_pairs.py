@@ -24,7 +24,8 @@ from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.tiles import not_finite
 from cosmos_eval.engine.unit_features import image_name, text_name
-from cosmos_eval.models.base import as_scores, shares_pair_images
+from cosmos_eval.models.abilities import shares_pair_images
+from cosmos_eval.models.returned_values import as_scores
 from cosmos_eval.profiling import phase, time_items
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_eval.datasets.decoders import PIL, Decoder
 from cosmos_eval.engine.device_copies import copy_to_device
-from cosmos_eval.models.base import format_error
+from cosmos_eval.models.returned_values import format_error
 from cosmos_eval.profiling import current_profile, phase
 
 MAX_REPEATS = 5

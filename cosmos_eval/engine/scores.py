@@ -23,7 +23,7 @@ from cosmos_eval.engine.text_batches import text_key
 from cosmos_eval.engine.tiles import SimilarityTiles
 from cosmos_eval.engine.unit_features import find_distinct, image_name, text_name
 from cosmos_eval.metrics.query_scores import MatrixScores, QueryScores
-from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
+from cosmos_eval.models.abilities import has_features, has_similarity, is_pair_scorer
 
 if TYPE_CHECKING:
     from cosmos_eval.engine.engine import Engine

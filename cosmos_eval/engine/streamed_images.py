@@ -16,7 +16,7 @@ from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.stream.images import hold_image
 from cosmos_eval.engine.encoding import encode_images
 from cosmos_eval.engine.engine import Engine
-from cosmos_eval.models.base import is_pair_scorer
+from cosmos_eval.models.abilities import is_pair_scorer
 
 BATCHES_ON_RANK = 4
 """Batches whose bytes are sent to each rank at once."""

@@ -19,7 +19,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_eval.metrics.query_scores import Block, MatrixScores, QueryScores, count_copies
 from cosmos_eval.metrics.similarity import BLOCK_BYTES, deduplicate_features, plain_float32
-from cosmos_eval.models.base import as_scores
+from cosmos_eval.models.returned_values import as_scores
 from cosmos_eval.progress import Reporter, report_if_slow
 
 TILE_BYTES = 64 * 2**20

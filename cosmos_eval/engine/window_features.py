@@ -13,7 +13,7 @@ from cosmos_eval.engine.image_loading import ReadTarget
 from cosmos_eval.engine.kept_casts import kept_casts
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.unit_features import FeatureCheck, image_name, normalise_and_check_later, require_items
-from cosmos_eval.models.base import require_patch_encoder
+from cosmos_eval.models.abilities import require_patch_encoder
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter
 

@@ -28,11 +28,13 @@ from cosmos_core.suggestions import close
 from cosmos_core.text_tower import CausalText
 from cosmos_core.token_words import words_of
 from cosmos_core.tokenizer import build_tokenizer
+from cosmos_eval.models.abilities import scale_and_bias
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import ShortRepr, as_features, as_patches, scale_and_bias
+from cosmos_eval.models.base import ShortRepr
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.preprocess import ImagePreprocess
+from cosmos_eval.models.returned_values import as_features, as_patches
 from cosmos_eval.models.spec import ModelSpec
 from cosmos_eval.models.trimmed_text import TrimmedText
 

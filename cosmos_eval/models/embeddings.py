@@ -24,7 +24,9 @@ from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
 from cosmos_core.text_files import LARGEST_TEXT
 from cosmos_eval.datasets.image_sources import ImageSource
-from cosmos_eval.models.base import ShortRepr, no_patches_error, require_json_values
+from cosmos_eval.models.abilities import no_patches_error
+from cosmos_eval.models.base import ShortRepr
+from cosmos_eval.models.returned_values import require_json_values
 from cosmos_eval.models.spec import ModelSpec
 
 META = "meta.json"

@@ -12,14 +12,16 @@ from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.text_tower import CausalText
 from cosmos_core.tokenizer import build_tokenizer
+from cosmos_eval.models.abilities import scale_and_bias
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import ShortRepr, as_features, scale_and_bias
-from cosmos_eval.models.built_in_kinds import FLAIR_REPOSITORY, RELEASED_FLAIR
+from cosmos_eval.models.base import ShortRepr
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.flair_network import FLAIR, check_flair, load_flair
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.preprocess import ImagePreprocess
+from cosmos_eval.models.returned_values import as_features
 from cosmos_eval.models.spec import ModelSpec
+from cosmos_eval.models.spec_kinds.flair import FLAIR_REPOSITORY, RELEASED_FLAIR
 from cosmos_eval.models.trimmed_text import TrimmedText
 
 _ARGMAX = "argmax"

@@ -15,12 +15,14 @@ from torch import Tensor
 from cosmos_core.dense import patch_features, require_supported_tower, supported_attentions
 from cosmos_core.initial_weights import InitialWeights
 from cosmos_core.transformers_layout import TOKEN_EMBEDDINGS, config_from_transformers, from_transformers
+from cosmos_eval.models.abilities import scale_and_bias
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import ShortRepr, as_features, as_patches, scale_and_bias
+from cosmos_eval.models.base import ShortRepr
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, tokenizer_identity
 from cosmos_eval.models.hf_families import Family, context_length
 from cosmos_eval.models.hf_features import best_query_scores, image_features, text_features
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, unpack_patches
+from cosmos_eval.models.returned_values import as_features, as_patches
 
 NOT_HASHED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
 """Keys of the configuration that do not influence embeddings, at any depth."""

@@ -14,8 +14,6 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_eval.models.base import format_error
-from cosmos_eval.models.built_in_kinds import HF_OPTIONS
 from cosmos_eval.models.hf import HfModel, QueryModel
 from cosmos_eval.models.hf_families import Family, class_name, family_of
 from cosmos_eval.models.hf_files import check_folder, check_weights, has_all_files
@@ -33,7 +31,9 @@ from cosmos_eval.models.hf_remote import (
 )
 from cosmos_eval.models.hf_tokenizer import load_tokenizer
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
+from cosmos_eval.models.returned_values import format_error
 from cosmos_eval.models.spec import ModelSpec
+from cosmos_eval.models.spec_kinds.hf import HF_OPTIONS
 
 
 def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line
-from cosmos_eval.models.base import as_dense_float
+from cosmos_eval.models.returned_values import as_dense_float
 from cosmos_eval.models.spec import ModelSpec
 
 ITM = "itm"

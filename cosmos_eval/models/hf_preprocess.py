@@ -9,8 +9,8 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import to_rgb
-from cosmos_eval.models.base import format_error
 from cosmos_eval.models.hf_families import Family
+from cosmos_eval.models.returned_values import format_error
 
 _SETTINGS = (
     "do_", "size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std", "default_to_square",

@@ -9,6 +9,11 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
 
+REVISION = r"(?!.*\.\.)\w[\w./-]*"
+"""Pattern of a branch, tag or commit in the options of a spec."""
+SCORES = "retrieval, classification, perception"
+"""What every model that embeds or scores images and texts can be asked."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -113,6 +118,14 @@ def split_options(text: str, name: str, allowed: Mapping[str, str]) -> tuple[str
     return (before, options) if mark else (name, {})
 
 
+def parse_with_options(text: str, kind: ModelKind, name: str, *, allowed: Mapping[str, str]) -> ModelSpec:
+    """Parse a name, hub id or path, with `?key=value&...` after it; see `split_options` for `allowed`."""
+    name, options = split_options(text, name, allowed)
+    if not name.strip():
+        raise spec_error(text, f"names no model; write {kind.form}")
+    return ModelSpec(text, kind.name, name, options=options)
+
+
 def spec_error(text: str, reason: str) -> RequestError:
     """The error for a wrong spec; `reason` says what is wrong and what to write."""
     return RequestError(f"model spec {short_repr(text, 200)} {reason}")
@@ -125,3 +138,8 @@ def short_name(name: str) -> str:
     if path.suffix in (".pt", ".pth", ".bin", ".safetensors"):
         parts[-1:] = [path.stem]
     return "-".join(parts) or "root"
+
+
+def scorer_words(spec: ModelSpec) -> list[str]:
+    """The part of a result folder's name for the scorer, if the user chose one."""
+    return [spec.options["scorer"]] if "scorer" in spec.options else []

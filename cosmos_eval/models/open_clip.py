@@ -22,8 +22,9 @@ from cosmos_core.dense import patch_features, require_supported_tower, supported
 from cosmos_core.errors import RequestError
 from cosmos_core.initial_weights import InitialWeights
 from cosmos_core.text_tower import POOLED_AT_END, causal_text
+from cosmos_eval.models.abilities import scale_and_bias
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import ShortRepr, as_features, as_patches, format_error, scale_and_bias
+from cosmos_eval.models.base import ShortRepr
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED
 from cosmos_eval.models.open_clip_compat import (
@@ -38,6 +39,7 @@ from cosmos_eval.models.open_clip_network import TextTowerError, build, check_sh
 from cosmos_eval.models.open_clip_source import OpenClipSource, find_source, has_open_clip_tower, is_local
 from cosmos_eval.models.open_clip_text import text_library
 from cosmos_eval.models.preprocess import ImagePreprocess
+from cosmos_eval.models.returned_values import as_features, as_patches, format_error
 from cosmos_eval.models.spec import ModelSpec
 from cosmos_eval.models.tokenizer_checks import check_end_token, check_vocabulary_size, require_tokenizer_files
 from cosmos_eval.models.trimmed_text import TrimmedText

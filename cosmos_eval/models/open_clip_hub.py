@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line
-from cosmos_eval.models.base import format_error
 from cosmos_eval.models.hub import offline_hub, quiet_hub
 from cosmos_eval.models.open_clip_folder import CONFIG, SUFFIXES, WEIGHTS
+from cosmos_eval.models.returned_values import format_error
 from cosmos_eval.models.spec import HF_HUB, ModelSpec
 from cosmos_eval.models.tokenizer_checks import FILE_SETS
 

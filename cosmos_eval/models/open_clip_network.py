@@ -19,10 +19,10 @@ from cosmos_core.configs import checked
 from cosmos_core.errors import RequestError
 from cosmos_core.initial_weights import InitialWeights
 from cosmos_core.weight_layouts import OPEN_CLIP, explain_other_library
-from cosmos_eval.models.base import format_error
 from cosmos_eval.models.open_clip_compat import convert_state_dict, convert_to_custom_text_state_dict, text_config
 from cosmos_eval.models.open_clip_files import OPENAI_KEYS
 from cosmos_eval.models.open_clip_text import advise_on_text_tower, text_library
+from cosmos_eval.models.returned_values import format_error
 from cosmos_eval.models.spec import LOCAL_DIR
 
 INITIAL_VALUES = ("init_logit_scale", "init_logit_bias", "custom_text")

@@ -15,7 +15,6 @@ import open_clip
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_eval.models.base import format_error
 from cosmos_eval.models.hub import offline_hub, quiet_hub
 from cosmos_eval.models.open_clip_compat import (
     download_pretrained,
@@ -37,6 +36,7 @@ from cosmos_eval.models.open_clip_hub import (
     has_weights,
 )
 from cosmos_eval.models.open_clip_text import find_text_config
+from cosmos_eval.models.returned_values import format_error
 from cosmos_eval.models.spec import HF_HUB, LOCAL_DIR, QUICKGELU_SUFFIX, ModelSpec
 from cosmos_eval.models.tokenizer_checks import has_tokenizer
 

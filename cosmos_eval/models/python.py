@@ -59,9 +59,10 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.memory_errors import is_out_of_memory
-from cosmos_eval.models.base import Model, PairScorer, format_error
+from cosmos_eval.models.base import Model, PairScorer
 from cosmos_eval.models.in_memory import HOW, wrap_held
 from cosmos_eval.models.python_adapter import PythonModel, as_request_error, missing_methods
+from cosmos_eval.models.returned_values import format_error
 from cosmos_eval.models.spec import ModelSpec
 
 

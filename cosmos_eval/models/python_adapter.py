@@ -13,20 +13,16 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.memory_errors import is_out_of_memory
-from cosmos_eval.models.base import (
-    ShortRepr,
-    as_features,
-    as_patches,
-    as_scores,
-    format_error,
+from cosmos_eval.models.abilities import (
     has_method,
     has_patches,
     has_similarity,
     is_pair_scorer,
     list_attentions,
     no_patches_error,
-    require_json_values,
 )
+from cosmos_eval.models.base import ShortRepr
+from cosmos_eval.models.returned_values import as_features, as_patches, as_scores, format_error, require_json_values
 
 _ENCODERS = ("encode_image", "encode_text")
 

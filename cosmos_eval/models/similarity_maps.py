@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.models.base import require_patch_encoder
+from cosmos_eval.models.abilities import require_patch_encoder
 
 
 def similarity_maps(model: Any, x: Tensor, texts: Sequence[str], attention: str = "vanilla") -> Tensor:

@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 from cosmos_core.plugins import Plugin, Registry, first_sentence, off_note
-from cosmos_eval.models.built_in_kinds import BUILT_IN, HF_HUB, LOCAL_DIR, QUICKGELU_SUFFIX
+from cosmos_eval.models.built_in_kinds import BUILT_IN
 from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, spec_error
+from cosmos_eval.models.spec_kinds.open_clip import HF_HUB, LOCAL_DIR, QUICKGELU_SUFFIX
 
 __all__ = [
     "HF_HUB", "KINDS", "LOCAL_DIR", "MODELS", "QUICKGELU_SUFFIX", "ListedModel", "ModelKind", "ModelSpec",

@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cosmos_eval.models.abilities import scale_and_bias
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import ShortRepr, as_features, scale_and_bias
+from cosmos_eval.models.base import ShortRepr
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hf import NOT_HASHED, describe_tower, without_keys
 from cosmos_eval.models.hf_loading import quiet_transformers
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess
 from cosmos_eval.models.python_adapter import as_request_error
+from cosmos_eval.models.returned_values import as_features
 from cosmos_eval.models.st_preprocess import PackedStPreprocess, StPreprocess
 
 LARGEST_CONTEXT = 2**24

@@ -18,12 +18,12 @@ import torch
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.models.base import format_error
-from cosmos_eval.models.built_in_kinds import ST_OPTIONS
 from cosmos_eval.models.hf_loading import check_all_loaded, check_finite, find_local_folder, quiet_transformers
 from cosmos_eval.models.hf_remote import RUNS_CODE, check_remote_options, fetch_code, hash_code, is_trusted
 from cosmos_eval.models.hub import NOT_FETCHED, offline_hub, quiet_hub
+from cosmos_eval.models.returned_values import format_error
 from cosmos_eval.models.spec import ModelSpec
+from cosmos_eval.models.spec_kinds.st import ST_OPTIONS
 from cosmos_eval.models.st import Side, StModel
 from cosmos_eval.models.st_files import (
     MODULES,

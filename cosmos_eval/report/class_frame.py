@@ -5,13 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cosmos_core.printable import printable
-from cosmos_eval.results.portable import portable_spec
+from cosmos_eval.report.frame import IDENTITY, identity_cells
 from cosmos_eval.results.record import Result
 
-CLASS_FRAME = (
-    "model", "spec", "digest", "benchmark", "version", "fingerprint", "dataset", "task", "class", "metric", "value",
-    "low", "high", "n", "precision", "limit",
-)  # fmt: skip
+CLASS_FRAME = (*IDENTITY, "class", "metric", "value", "low", "high", "n", "precision", "limit")
 
 
 def class_frame(results: Sequence[Result]) -> pd.DataFrame:
@@ -24,14 +21,7 @@ def class_frame(results: Sequence[Result]) -> pd.DataFrame:
     """
     rows = [
         (
-            printable(result.label),
-            portable_spec(result.model.spec),
-            printable(result.model.digest),
-            printable(result.benchmark_name),
-            result.benchmark.version,
-            result.benchmark.fingerprint,
-            result.dataset.fingerprint,
-            result.benchmark.task,
+            *identity_cells(result),
             printable(entry.name),
             table.metric,
             *((entry.metric.value, entry.metric.low, entry.metric.high) if entry.metric else (float("nan"),) * 3),

@@ -14,9 +14,10 @@ from cosmos_eval.results.portable import portable_spec
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import read_results
 
+IDENTITY = ("model", "spec", "digest", "benchmark", "version", "fingerprint", "dataset", "task")
+"""Columns that say whose result it is."""
 COLUMNS = (
-    "model", "spec", "digest", "benchmark", "version", "fingerprint", "dataset", "task", "metric", "value", "low",
-    "high", "n", "images", "items", "left_out", "precision", "limit", "primary",
+    *IDENTITY, "metric", "value", "low", "high", "n", "images", "items", "left_out", "precision", "limit", "primary",
     "started",
 )  # fmt: skip
 
@@ -53,17 +54,24 @@ def to_frame(results: Result | Iterable[Result] | str | Path, *, wide: bool = Fa
     return _widen(frame) if wide else frame
 
 
+def identity_cells(result: Result) -> tuple[str | int, ...]:
+    """The cells of a result in the columns of IDENTITY."""
+    return (
+        printable(result.label),
+        portable_spec(result.model.spec),
+        printable(result.model.digest),
+        printable(result.benchmark_name),
+        result.benchmark.version,
+        result.benchmark.fingerprint,
+        result.dataset.fingerprint,
+        result.benchmark.task,
+    )
+
+
 def _long_frame(results: list[Result]) -> pd.DataFrame:
     rows = [
         (
-            printable(result.label),
-            portable_spec(result.model.spec),
-            printable(result.model.digest),
-            printable(result.benchmark_name),
-            result.benchmark.version,
-            result.benchmark.fingerprint,
-            result.dataset.fingerprint,
-            result.benchmark.task,
+            *identity_cells(result),
             printable(name),
             metric.value,
             metric.low,

@@ -17,7 +17,8 @@ from cosmos_core.printable import printable
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.engine import resolve_device
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, list_attentions, require_attention_reader, require_patch_encoder
+from cosmos_eval.models.abilities import list_attentions, require_attention_reader, require_patch_encoder
+from cosmos_eval.models.base import Model
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.similarity_maps import similarity_maps
 from cosmos_eval.results.portable import portable_spec

@@ -21,7 +21,7 @@ from cosmos_eval.metrics.calibration import Reliability, reliability, top_predic
 from cosmos_eval.metrics.embedding_geometry import effective_rank, modality_gap, singular_value_shares
 from cosmos_eval.metrics.out_of_distribution import auroc, fpr_at_recall
 from cosmos_eval.metrics.query_scores import QueryScores
-from cosmos_eval.models.base import read_facts
+from cosmos_eval.models.abilities import read_facts
 from cosmos_eval.models.preflight import require_models
 from cosmos_eval.progress import Reporter
 from cosmos_eval.protocol.benchmark import Benchmark

@@ -11,7 +11,7 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.models import load_model, parse_spec
-from cosmos_eval.models.base import (
+from cosmos_eval.models.abilities import (
     has_features,
     has_method,
     has_similarity,

@@ -19,7 +19,8 @@ from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.engine.worker_count import AUTO
 from cosmos_eval.metrics.iou import class_iou, segmentation_metrics
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, require_patch_encoder
+from cosmos_eval.models.abilities import require_patch_encoder
+from cosmos_eval.models.base import Model
 from cosmos_eval.models.preflight import require_models
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import train_step, train_step_cases
+from benchmarks import processes, train_step, train_step_cases
 from benchmarks.agreement import LossAndGradients, relative_difference
 from benchmarks.peers.plain_loss import PlainLoss
 from benchmarks.processes import run_in_processes
@@ -15,6 +15,7 @@ from benchmarks.train_step_plan import TOLERANCE, TrainStepPlan, ViewCounts
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from tests.core.test_loss import some_features
+from tests.helpers.fork_server import SERVER
 from tests.helpers.tiny_runs import TINY as TINY_MODEL
 from tests.oracles.cosmos_loss import cosmos_loss
 
@@ -93,6 +94,7 @@ def test_two_processes_agree_and_our_number_of_collectives_does_not_depend_on_vi
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     monkeypatch.setattr(train_step, "QUICK", TINY)
+    monkeypatch.setattr(processes, "START_METHOD", SERVER.get_start_method())
     out = tmp_path / "train_step.md"
     assert train_step.main(["--quick", "--processes", "2", "--threads", "1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out

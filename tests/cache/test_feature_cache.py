@@ -20,7 +20,7 @@ from cosmos_eval.cache.shard import FILE_PREFIX, KEY_BYTES, Shard, checksum, rea
 from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model
-from tests.helpers.killing import SERVER
+from tests.helpers.fork_server import SERVER
 from tests.helpers.stand_ins import RandomModel, random_images
 
 TEXTS = [f"text {i}" for i in range(20)]

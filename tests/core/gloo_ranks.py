@@ -3,7 +3,6 @@
 Processes are forked from one that has imported torch once; each start would import it again otherwise.
 """
 
-import multiprocessing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import distributed as dist
 
 from cosmos_core.world import World, leave_world
+from tests.helpers.fork_server import SERVER
 
 SECONDS = 300
 
@@ -24,10 +24,8 @@ def on_ranks(act: Callable[..., Any], sizes: Sequence[int], folder: Path, *argum
         sizes: numbers of ranks, one after the other, in the same processes.
         folder: an empty one for this call.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cosmos_core.model", "torch.distributed", "torch.nn.parallel", act.__module__])
     processes = [
-        context.Process(target=one_process, args=(place, list(sizes), folder, act, arguments), daemon=True)
+        SERVER.Process(target=one_process, args=(place, list(sizes), folder, act, arguments), daemon=True)
         for place in range(max(sizes))
     ]
     for process in processes:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing
 
 from cosmos_core.checkpoint import load_checkpoint, read_file
 from cosmos_core.config import TrainConfig, load_preset
@@ -34,6 +33,7 @@ from tests.core.small_steps import gradients, noise, parameters, share, stepper
 from tests.core.test_snapshots import same
 from tests.core.test_step import broken
 from tests.core.test_train import CONFIG
+from tests.helpers.fork_server import run_ranks
 from tests.helpers.tiny_runs import coloured
 
 CLASSES = {"sigmoid": "SigLip", "projected": "Projected", "forgetful": "Forgetful"}
@@ -321,8 +321,7 @@ def work(rank: int, size: int, folder: str) -> None:
 def test_two_ranks_do_what_one_process_does_and_hold_the_same_bits(tmp_path: Path):
     folder = tmp_path / "ranks"
     folder.mkdir()
-    multiprocessing.spawn(work, (2, str(folder)), nprocs=2)
-    first, second = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2))
+    first, second = run_ranks(work, 2, folder)
     assert same(first, second)
     assert first.pop("idle").startswith(
         "objective forgetful gives the student's logit_scale no gradient, which several"

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing
 
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives import OBJECTIVES
 from cosmos_core.world import World, leave_world
 from tests.core.small_steps import CONFIG, gradients, noise, parameters, share, stepper
 from tests.core.test_step import broken
+from tests.helpers.fork_server import run_ranks
 
 STEPS = 2
 ON_TWO: dict[str, dict[str, Any]] = {
@@ -104,8 +104,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Found]:
     @functools.cache
     def of(size: int) -> Found:
         folder: Path = tmp_path_factory.mktemp("ranks")
-        multiprocessing.spawn(work, (size, str(folder)), nprocs=size)
-        return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
+        return run_ranks(work, size, folder)
 
     return of
 

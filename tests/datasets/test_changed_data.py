@@ -20,7 +20,7 @@ from cosmos_eval.datasets.image_sources import FileImage, ImageSource, UprightIm
 from cosmos_eval.datasets.masks import Mask
 from cosmos_eval.datasets.mmseg.images_and_masks import MmsegImage, MmsegMask
 from cosmos_eval.datasets.perception.crops import CroppedImage
-from cosmos_eval.datasets.webdataset import TarImage
+from cosmos_eval.datasets.webdataset_shards import TarImage
 from cosmos_eval.engine.image_loading import each_image, image_batches
 from cosmos_eval.results.store import RESULT
 from cosmos_eval.run.evaluate import evaluate

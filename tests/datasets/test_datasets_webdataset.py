@@ -17,7 +17,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
-from cosmos_eval.datasets.webdataset import TarImage
+from cosmos_eval.datasets.webdataset_shards import TarImage
 from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.run.evaluate import evaluate
 from tests.core.wrong_files import WRONG_FILES

@@ -13,7 +13,7 @@ import yaml
 from cosmos_eval import evaluate
 from cosmos_eval.engine.batch_splitter import BatchSplitter
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import is_pair_scorer
+from cosmos_eval.models.abilities import is_pair_scorer
 from cosmos_eval.models.spec import KINDS
 from tests.engine.test_distributed_run import exit_codes, printed_messages
 from tests.engine.test_scores_end_to_end import metric_values

@@ -34,9 +34,9 @@ def definitions(tmp_path_factory) -> dict[str, Path]:
     return paths
 
 
-def command(definitions: dict[str, Path], model: str, out: Path) -> list[str]:
+def command(definitions: dict[str, Path], model: str, out: Path, batch_size: int = 4) -> list[str]:
     benchmarks = [part for path in definitions.values() for part in ("--benchmark", str(path))]
-    return ["run", "--model", MODELS + model, *benchmarks, "--out", str(out), "--batch-size", "4"]
+    return ["run", "--model", MODELS + model, *benchmarks, "--out", str(out), "--batch-size", str(batch_size)]
 
 
 def metric_values(results) -> dict[str, dict[str, float]]:
@@ -97,7 +97,7 @@ def test_two_ranks_give_the_samples_of_one_process(definitions, tmp_path, model)
     results = {}
     for ranks in (1, 2):
         folder = tmp_path / str(ranks)
-        run = command(definitions, model, folder / "out")
+        run = command(definitions, model, folder / "out", batch_size=16)
         assert exit_codes(start(run, ranks, folder / "output")) == [0] * ranks, printed_messages(
             folder / "output", ranks
         )

@@ -27,15 +27,8 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from tests.core.test_train import CONFIG
+from tests.helpers.fork_server import SERVER
 
-SERVER = multiprocessing.get_context("forkserver")
-READY = (
-    "tests.helpers.killing cosmos_core.train cosmos_core.objectives.cosmos cosmos_eval.training.callback "
-    "cosmos_eval.training.plan cosmos_eval.cli.main cosmos_eval.cli.console webdataset pydantic "
-    "cosmos_eval.run.evaluate pandas pyarrow.parquet jsonschema tabulate cosmos_eval.datasets.fetch.fetching "
-    "cosmos_eval.datasets.mmseg.prepare requests"
-)
-SERVER.set_forkserver_preload(READY.split())
 TIMES = ("seconds", "samples_per_second", "data_wait", "memory")
 SAVING = ("writing", "before the rename", "between the names", "after both names")
 

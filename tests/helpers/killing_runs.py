@@ -16,7 +16,8 @@ from cosmos_eval.cache import feature_cache
 from cosmos_eval.cache.cached_features import feature_key
 from cosmos_eval.cache.shard import read_shard
 from cosmos_eval.results.store import read_result
-from tests.helpers.killing import SERVER, fork_workers
+from tests.helpers.fork_server import SERVER
+from tests.helpers.killing import fork_workers
 from tests.helpers.tiny_models import Colours
 from tests.helpers.worlds import captions_world, classes_world
 

@@ -20,7 +20,8 @@ from cosmos_eval.cache.cached_features import feature_key
 from cosmos_eval.datasets import image_sources
 from cosmos_eval.datasets.toybox.words import COLOURS
 from cosmos_eval.engine import rank_group
-from tests.helpers.killing import SERVER, fork_workers
+from tests.helpers.fork_server import SERVER
+from tests.helpers.killing import fork_workers
 from tests.helpers.patch_models import Scale
 from tests.helpers.tiny_models import Colours
 

@@ -13,7 +13,8 @@ from cosmos_core.dense import ATTENTIONS, patch_features, require_supported_towe
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import DenseModel, require_patch_encoder
+from cosmos_eval.models.abilities import require_patch_encoder
+from cosmos_eval.models.base import DenseModel
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.models.hf import HfModel

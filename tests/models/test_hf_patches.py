@@ -16,7 +16,7 @@ from cosmos_core.dense import ATTENTIONS
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.dense import Normalise
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import require_patch_encoder
+from cosmos_eval.models.abilities import require_patch_encoder
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, unpack_patches
 from tests.helpers.tiny_hf import BUILD, VISION, clip_images, clip_text, clip_tokenizer, save
 from tests.helpers.transformers_weights import as_open_clip

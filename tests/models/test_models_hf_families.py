@@ -13,11 +13,12 @@ from torch.nn.functional import normalize
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, has_similarity, is_pair_scorer, read_facts
-from cosmos_eval.models.built_in_kinds import HF_OPTIONS
+from cosmos_eval.models.abilities import has_similarity, is_pair_scorer, read_facts
+from cosmos_eval.models.base import Model
 from cosmos_eval.models.hf_families import families_table
 from cosmos_eval.models.hf_preprocess import unpack_patches
 from cosmos_eval.models.preflight import check_model
+from cosmos_eval.models.spec_kinds.hf import HF_OPTIONS
 from tests.helpers.tiny_hf import BUILD, save
 
 TEXTS = ["a", "two blue spheres left of the red cube.", "a Red cube", "the cube, a red cube, " * 9]

@@ -13,7 +13,8 @@ import torch
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.results.store import read_result
 from cosmos_eval.results.versions import with_checksum
-from tests.helpers.killing import SERVER, ended, start, work
+from tests.helpers.fork_server import SERVER
+from tests.helpers.killing import ended, start, work
 from tests.helpers.worlds import captions_world, classes_world, edit_json
 
 COLOURS = "python:tests.helpers.tiny_models:Colours"

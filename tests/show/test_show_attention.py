@@ -19,7 +19,8 @@ from cosmos_core.token_words import Word
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.toybox import captions, make_scene, render
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import AttentiveModel, require_attention_reader
+from cosmos_eval.models.abilities import require_attention_reader
+from cosmos_eval.models.base import AttentiveModel
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.similarity_maps import similarity_maps
 from cosmos_eval.show.attention import LAST_BLOCKS, pixels_of_input, read_maps, show_attention, shown_words

@@ -94,10 +94,11 @@ def download(
     """
     network = network or Network()
     there = find_whole_file(remote, path)
+    partial = Partial(path, remote.url)
     if there is not None:
+        partial.record.unlink(missing_ok=True)  # of a process that was killed after it had renamed the file
         advance(there.size)
         return there
-    partial = Partial(path, remote.url)
     try:
         with partial.locked() as held:
             if not held:

@@ -29,7 +29,7 @@ from cosmos_eval.metrics.iou import (
     segmentation_metrics,
 )
 from cosmos_eval.metrics.similarity import COLLAPSED
-from cosmos_eval.models.base import require_patch_encoder
+from cosmos_eval.models.abilities import require_patch_encoder
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.class_table import class_table, distinguish_names

@@ -18,7 +18,8 @@ from cosmos_eval.datasets.fetch.table import load_table
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.fetch_sources import FAST, Internet, contents, hub_files, small_internet, tar_bytes, zip_bytes
 from tests.helpers.file_server import FileServer, Handler, Request
-from tests.helpers.killing import SERVER, ended
+from tests.helpers.fork_server import SERVER
+from tests.helpers.killing import ended
 
 NAMES = ("tiny-wds", "tiny-coco", "tiny-stuff")
 PIECE, PAUSE = 4000, 0.004

@@ -50,8 +50,10 @@ def test_a_file_that_is_there_is_not_fetched_again_unless_it_is_another_one(serv
     remote = Remote(server.url("a.bin"), len(CONTENT), {"sha256": sha256(CONTENT)})
     path = tmp_path / "a.bin"
     path.write_bytes(CONTENT)
+    (tmp_path / "a.bin.part.json").write_text("{}")  # a process was killed before it could remove it
     assert download(remote, path, network=FAST).received == 0
     assert server.requests == []
+    assert leftovers(tmp_path) == ["a.bin"]
     path.write_bytes(b"x" + CONTENT[1:])
     assert download(remote, path, network=FAST).received == len(CONTENT)
     assert path.read_bytes() == CONTENT
