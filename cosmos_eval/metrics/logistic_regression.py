@@ -110,12 +110,9 @@ class LogisticRegression:
         self.labels = labels.to(features.device)
         n = len(features)
         with torch.no_grad(), plain_float32():
-            self.mean = like.mean if like else features.to(dtype).mean(0)
+            self.mean: Tensor = like.mean if like else features.to(dtype).mean(0)
             centred = features.to(dtype) - self.mean
-            if like:
-                self.axes = like.axes
-            else:
-                self.axes = torch.linalg.eigh((centred.T @ centred / n).cpu().double())[1].to(self.device, dtype)
+            self.axes: Tensor = like.axes if like else _principal_axes(centred)
             self.rotated = centred @ self.axes  # (N, D)
             self.variances = self.rotated.square().mean(0)  # (D,)
         self.priors = (counts / n).to(self.device, dtype)  # (C,)
@@ -153,10 +150,12 @@ class LogisticRegression:
             else:
                 weights += start.weights
             memory = _Memory(self._inverse_diagonal(weights, penalty))
-            for step, change in start.pairs if start else ():
-                change = change.expand_as(weights).clone()
-                change[:, :-1] += (penalty - start.penalty)[:, None, None] * step[:, :-1]
-                memory.add(step.expand_as(weights), change)
+            if start is not None:
+                for step, change in start.pairs:
+                    # The gradient of the penalty changes by the penalty times the step.
+                    changed = change.expand_as(weights).clone()
+                    changed[:, :-1] += (penalty - start.penalty)[:, None, None] * step[:, :-1]
+                    memory.add(step.expand_as(weights), changed)
             ends, iterations = self._minimise(weights, penalty, memory, tolerance, least_objective, max_iterations)
             weights = torch.cat([end.weights for end in ends])
             coefficients = self.axes @ weights[:, :-1]
@@ -341,6 +340,12 @@ class _Memory:
         for step, change, rate, factor in zip(self.steps, self.changes, self.rates, reversed(factors), strict=True):
             scaled = scaled + (factor - rate * _dot(change, scaled))[:, None, None] * step
         return scaled
+
+
+def _principal_axes(centred: Tensor) -> Tensor:
+    """Return (D, D) orthogonal axes, one a column, of centred samples (N, D)."""
+    covariance = (centred.T @ centred / len(centred)).cpu().double()
+    return torch.linalg.eigh(covariance)[1].to(centred.device, centred.dtype)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
