@@ -15,7 +15,7 @@ features of CIFAR-10 (256 dimensions, strengths from 1e-3 to 1e3) have coefficie
 of scikit-learn's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,16 +23,15 @@ import torch
 from torch import Tensor
 
 from cosmos_eval.metrics.accuracy import check_labels
+from cosmos_eval.metrics.curvature_pairs import CurvaturePairs, dot
 from cosmos_eval.metrics.linear_scores import LinearClassifier
 from cosmos_eval.metrics.similarity import check_features, plain_float32
 
-HISTORY = 30
-"""Pairs of steps and gradient changes that approximate the Hessian."""
 MAX_ITERATIONS = 1000
 """As CLIP's probes (Radford et al., 2021, A.3)."""
 TOLERANCE = 1e-11
 """A fit ends when the expected decrease of its objective is below this share of the objective."""
-BLOCK_BYTES = {"cpu": 2**22}
+BLOCK_BYTES = {"cpu": 2**23}
 """Memory of the logits that are computed at a time on each device type: on a CPU they stay in its cache."""
 OTHER_BLOCK_BYTES = 2**26
 """The same for other device types; one sample is always allowed."""
@@ -42,6 +41,12 @@ than they compute."""
 SUFFICIENT_DECREASE = 1e-4
 """Share of the decrease that the gradient promises which a step must reach (Armijo's rule)."""
 MAX_HALVINGS = 30
+FIRST_CHECK, CHECK_EVERY = 4, 2
+"""Iterations after which a fit is asked for the first time whether it is hopeless, and then again."""
+SETTLED = 0.1
+"""It is asked once the expected decrease is below this share of the objective: the first steps may go too far."""
+LARGE = 2**33
+"""Products of samples, dimensions and classes beyond which a set is large: each step takes long."""
 ROUNDING = 16
 """Objectives that differ by less than this, in units of their last place, are compared by their gradients."""
 PATIENCE = 50
@@ -125,6 +130,7 @@ class LogisticRegression:
         tolerance: float = TOLERANCE,
         least_objective: float = 0.0,
         max_iterations: int = MAX_ITERATIONS,
+        is_hopeless: Callable[[LinearClassifier], bool] | None = None,
     ) -> Fits:
         """Fit at S strengths, each on its own.
 
@@ -135,6 +141,7 @@ class LogisticRegression:
             tolerance: see `TOLERANCE`.
             least_objective: mean over samples, in nats. Below it, the tolerance is a share of this instead.
             max_iterations: at least 1.
+            is_hopeless: whether a fit need not be finished, asked now and then with its classifier so far.
         """
         # Two classes: the difference w of two opposite vectors has the penalty |w|² / 2, which is that of both times 2.
         factor = 2 if self.classes == 2 else 1
@@ -149,19 +156,30 @@ class LogisticRegression:
                 weights[:, -1] = self.priors.log() - self.priors.log().mean()
             else:
                 weights += start.weights
-            memory = _Memory(self._inverse_diagonal(weights, penalty))
+            memory = CurvaturePairs(self._inverse_diagonal(weights, penalty))
             if start is not None:
                 for step, change in start.pairs:
                     # The gradient of the penalty changes by the penalty times the step.
                     changed = change.expand_as(weights).clone()
                     changed[:, :-1] += (penalty - start.penalty)[:, None, None] * step[:, :-1]
                     memory.add(step.expand_as(weights), changed)
-            ends, iterations = self._minimise(weights, penalty, memory, tolerance, least_objective, max_iterations)
+            ends, iterations = self._minimise(
+                weights, penalty, memory, tolerance, least_objective, max_iterations, is_hopeless
+            )
             weights = torch.cat([end.weights for end in ends])
-            coefficients = self.axes @ weights[:, :-1]
-            intercepts = weights[:, -1] - self.mean @ coefficients
-            # The softmax ignores what all classes share; the penalty already takes it out of the coefficients.
-            return Fits(coefficients, intercepts - intercepts.mean(-1, keepdim=True), iterations, ends)
+            return Fits(*self._unrotated(weights), iterations, ends)
+
+    def _unrotated(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the coefficients (S, D, C) and intercepts (S, C) of features as they are given."""
+        coefficients = self.axes @ weights[:, :-1]
+        intercepts = weights[:, -1] - self.mean @ coefficients
+        # The softmax ignores what all classes share; the penalty already takes it out of the coefficients.
+        return coefficients, intercepts - intercepts.mean(-1, keepdim=True)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether each step takes long (`LARGE`): fits then end earlier."""
+        return self.rotated.numel() * self.classes > LARGE
 
     def fits_at_once(self, work: Mapping[str, int]) -> int:
         """Return how many fits, at least 1, stay within a number of multiplications of each device type."""
@@ -199,10 +217,11 @@ class LogisticRegression:
         self,
         weights: Tensor,
         penalty: Tensor,
-        memory: "_Memory",
+        memory: CurvaturePairs,
         tolerance: float,
         least_objective: float,
         max_iterations: int,
+        is_hopeless: Callable[[LinearClassifier], bool] | None,
     ) -> tuple[list[End], Tensor]:
         """Return the end of each fit, and the numbers of iterations (S,)."""
         ends: dict[int, End] = {}
@@ -217,12 +236,13 @@ class LogisticRegression:
         stuck = torch.zeros(len(weights), dtype=torch.bool)
         least = torch.full((len(weights),), torch.inf, dtype=torch.float64)  # expected decrease of all steps so far
         since = torch.zeros(len(weights), dtype=torch.int64)  # steps
-        for _ in range(max_iterations):
+        for iteration in range(1, max_iterations + 1):
             direction = -memory.apply(gradient)
-            slope = _dot(gradient, direction).cpu().double()  # (S,) negative
+            slope = dot(gradient, direction).cpu().double()  # (S,) negative
             since = torch.where((-slope < least) | (-slope > self._rounding(value)), 0, since + 1)
             least = torch.minimum(least, -slope)
-            running = (-slope / 2 > tolerance * value.clamp_min(least_objective)) & ~stuck & (since < PATIENCE)
+            converged = (-slope / 2 <= tolerance * value.clamp_min(least_objective)) & (iterations[active] > 0)
+            running = ~converged & ~stuck & (since < PATIENCE)
             if not running.all():
                 end(~running)
                 if not running.any():
@@ -235,6 +255,10 @@ class LogisticRegression:
             moved, new_value, new_gradient, stuck = self._step(weights, value, slope, direction, penalty)
             memory.add(moved - weights, new_gradient - gradient)
             weights, value, gradient = moved, new_value, new_gradient
+            if is_hopeless and iteration in range(FIRST_CHECK, max_iterations, CHECK_EVERY):
+                settled = (-slope / 2 < SETTLED * value).tolist()
+                classifiers = map(LinearClassifier, *self._unrotated(weights))
+                stuck |= torch.tensor([s and is_hopeless(c) for s, c in zip(settled, classifiers, strict=True)])
         else:
             end(torch.ones(len(active), dtype=torch.bool))
         return [ends[i] for i in range(len(iterations))], iterations
@@ -252,7 +276,7 @@ class LogisticRegression:
         new_value, new_gradient = self._evaluate(moved, penalty)
         rounding = self._rounding(value)
         for halving in range(MAX_HALVINGS + 1):
-            new_slope = _dot(new_gradient, direction).cpu().double()
+            new_slope = dot(new_gradient, direction).cpu().double()
             decreased = new_value <= value + SUFFICIENT_DECREASE * step * slope
             flat = (new_value <= value + rounding) & (new_slope <= (1 - 2 * SUFFICIENT_DECREASE) * -slope)
             failed = ~(decreased | flat)
@@ -272,6 +296,12 @@ class LogisticRegression:
         return ROUNDING * torch.finfo(self.dtype).eps * value.abs()
 
 
+def _principal_axes(centred: Tensor) -> Tensor:
+    """Return (D, D) orthogonal axes, one a column, of centred samples (N, D)."""
+    covariance = (centred.T @ centred / len(centred)).cpu().double()
+    return torch.linalg.eigh(covariance)[1].to(centred.device, centred.dtype)
+
+
 def _cross_entropy(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """Return the losses (B, S) of logits (B, S, C), and their derivatives (B, S, C): the softmax minus 1 for the label.
 
@@ -287,70 +317,6 @@ def _cross_entropy(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     others = shares.sum(-1, keepdim=True)
     losses = torch.where(others < 0.5, -torch.log1p(-others.clamp_max(0.5)), total - logits.gather(-1, index))
     return losses[..., 0], shares.scatter_(-1, index, -others)
-
-
-class _Memory:
-    """The last steps and changes of the gradient of S fits, which approximate the inverse Hessians."""
-
-    def __init__(self, inverse: Tensor) -> None:
-        self.inverse = inverse  # (S, D + 1, C) diagonal of the first approximation
-        self.steps: list[Tensor] = []
-        self.changes: list[Tensor] = []
-        self.rates: list[Tensor] = []
-
-    def keep(self, here: Tensor) -> None:
-        """Keep the fits that are True in (S,) `here`."""
-        self.inverse = self.inverse[here]
-        self.steps, self.changes, self.rates = (
-            [one[here] for one in list_] for list_ in (self.steps, self.changes, self.rates)
-        )
-
-    def pairs(self, fit: int) -> list[tuple[Tensor, Tensor]]:
-        """Return the steps and changes (1, D + 1, C) of one of the fits."""
-        return [
-            (step[fit : fit + 1], change[fit : fit + 1]) for step, change in zip(self.steps, self.changes, strict=True)
-        ]
-
-    def add(self, step: Tensor, change: Tensor) -> None:
-        """Add a pair; where the curvature is lost to rounding, the pair has no effect."""
-        curvature = _dot(step, change)
-        rounding = torch.finfo(step.dtype).eps * (_dot(step, step) * _dot(change, change)).sqrt()
-        usable = curvature > rounding.clamp_min(torch.finfo(step.dtype).tiny)
-        self.rates.append(torch.where(usable, 1 / curvature.where(usable, torch.ones_like(curvature)), 0))
-        self.steps.append(step)
-        self.changes.append(change)
-        for list_ in (self.steps, self.changes, self.rates):
-            del list_[:-HISTORY]
-
-    def apply(self, gradient: Tensor) -> Tensor:
-        """Return the approximate inverse Hessian times the gradient (S, D + 1, C)."""
-        result = gradient
-        factors = []
-        for step, change, rate in zip(reversed(self.steps), reversed(self.changes), reversed(self.rates), strict=True):
-            factor = rate * _dot(step, result)
-            result = result - factor[:, None, None] * change
-            factors.append(factor)
-        scaled = self.inverse * result
-        if self.steps:
-            change, rate = self.changes[-1], self.rates[-1]
-            size = _dot(change, self.inverse * change)
-            usable = (rate > 0) & (size > 0)
-            scale = torch.where(usable, 1 / (rate * size).where(usable, torch.ones_like(rate)), torch.ones_like(rate))
-            scaled = scale[:, None, None] * scaled
-        for step, change, rate, factor in zip(self.steps, self.changes, self.rates, reversed(factors), strict=True):
-            scaled = scaled + (factor - rate * _dot(change, scaled))[:, None, None] * step
-        return scaled
-
-
-def _principal_axes(centred: Tensor) -> Tensor:
-    """Return (D, D) orthogonal axes, one a column, of centred samples (N, D)."""
-    covariance = (centred.T @ centred / len(centred)).cpu().double()
-    return torch.linalg.eigh(covariance)[1].to(centred.device, centred.dtype)
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Return (S,) dot products of (S, D, C)."""
-    return (a * b).sum((1, 2))
 
 
 def _blocks(features: Tensor, width: int, dtype: torch.dtype, block_bytes: int) -> Iterator[tuple[int, int, Tensor]]:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression as SklearnRegression
 
-from cosmos_eval.metrics.logistic_regression import LogisticRegression, _cross_entropy
+from cosmos_eval.metrics import strength_search
+from cosmos_eval.metrics.logistic_regression import FIRST_CHECK, LogisticRegression, _cross_entropy
 from cosmos_eval.metrics.strength_search import STRENGTHS, WORK_AT_ONCE, choose_strength
 from tests.oracles.probe import objective
 
@@ -133,3 +134,38 @@ def test_the_search_finds_the_best_of_all_strengths_around_a_single_peak(train, 
     fits = regression.fit([STRENGTHS[j] for j in range(0, 97, 4)])
     scores = [(val.double() @ fits.coefficients[j] + fits.intercepts[j]).argmax(1) for j in range(25)]
     assert best >= max(float((one == val_labels).double().mean()) for one in scores) - 0.005
+
+
+def test_a_hopeless_fit_is_given_up_and_the_others_are_finished(train):
+    regression, asked = LogisticRegression(*train, 4), []
+
+    def is_hopeless(classifier):
+        asked.append(float(classifier.coefficients.norm()))
+        return asked[-1] > 40  # the weaker strength has far larger coefficients
+
+    given_up = regression.fit([1.0, 1e-3], is_hopeless=is_hopeless)
+    finished = regression.fit([1.0, 1e-3])
+    assert given_up.iterations[0] == finished.iterations[0]
+    assert FIRST_CHECK <= given_up.iterations[1] < finished.iterations[1]
+    assert torch.allclose(given_up.coefficients[0], finished.coefficients[0], atol=1e-9)
+    assert float(given_up.coefficients[1].norm()) > 40
+
+
+def test_the_search_without_giving_up_chooses_the_same(monkeypatch):
+    regression = LogisticRegression(*clouds(400, dimensions=60, noise=4), 4)
+    val, val_labels = clouds(2000, dimensions=60, noise=4, seed=1)
+    monkeypatch.setitem(WORK_AT_ONCE, "cpu", 0)
+    search = choose_strength(regression, val, val_labels)
+    monkeypatch.setattr(strength_search, "SIGNIFICANT", math.inf)
+    whole = choose_strength(regression, val, val_labels)
+    assert search.strength == whole.strength
+    assert search.accuracies[search.strength] == whole.accuracies[whole.strength]
+    assert search.accuracies != whole.accuracies  # some were given up
+
+
+def test_every_fit_takes_a_step_so_that_the_strongest_is_no_constant_classifier(train):
+    x, y = train
+    fits = LogisticRegression(x, y, 4).fit([1e6], tolerance=1e-4)
+    assert fits.iterations.tolist() == [1]
+    right = (x.double() @ fits.coefficients[0]).argmax(1) == y
+    assert float(right.double().mean()) > 0.5  # the sums of the classes' features, nearly

@@ -36,10 +36,9 @@ from cosmos_eval.tasks.probe import DEFAULTS, FEW_SHOT, KNN, TOP_K
 
 PRIMARY = "top1"
 """The primary metric if a definition names none."""
-LARGE = 2**32
-"""Products of samples, dimensions and classes beyond which the last fit ends at LARGE_TOLERANCE."""
-LARGE_TOLERANCE = 1e-7
-"""Coefficients are then within 1 % of the largest one, and predictions of 5,000 test images the same but for one."""
+LARGE_TOLERANCE = 3e-6
+"""Of the last fit of a large set. Its objective is then within 1e-4 of the least one, and predictions of 10,000 test
+images are the same but for 43 (generated features, 12,500 x 256 of 250 classes)."""
 VAL_SHARE = 5
 """One of so many train images of each class is for validation, where there is no split for it."""
 
@@ -220,8 +219,8 @@ def fit_last(everything: Samples, strength: float, start: tuple[LogisticRegressi
     """Fit train and validation images together, from the start on or where a fit of the same classes ended."""
     known = np.unique(everything.labels)
     like, end = start or (None, None)
-    tolerance = TOLERANCE if everything.features.numel() * len(known) <= LARGE else LARGE_TOLERANCE
-    return _regression(everything, known, like).fit([strength], end, tolerance)
+    regression = _regression(everything, known, like)
+    return regression.fit([strength], end, LARGE_TOLERANCE if regression.is_large else TOLERANCE)
 
 
 def _regression(samples: Samples, known: np.ndarray, like: LogisticRegression | None = None) -> LogisticRegression:
