@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +19,7 @@ from cosmos_eval.datasets.substitution import substituted
 PEER, SKLEARN, OURS = "peer", "scikit-learn", "ours"
 CLIP_BENCHMARK = {"lr": 0.1, "epochs": 10, "batch_size": 64, "seed": 0}
 """Defaults of `clip_benchmark eval --task linear_probe`."""
+KEYS = ("features", "labels")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class ProbePlan:
     """Power of the spectrum for the means of the classes. 2: classes differ most where features vary most. 1: equally
     in all directions once features are whitened, which AdamW's scaling of each weight favours, and L2 does not."""
     with_sklearn: bool = True
+    sklearn_searches: bool = True
+    """Or scikit-learn makes the last fit only, at the strength that we have chosen."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class Part:
 
 QUICK = ProbePlan(train=1_000, val=500, test=10_000, dimensions=128, classes=20)
 MODERATE = ProbePlan(train=4_000, val=1_000, test=10_000, dimensions=256, classes=100)
-FULL = ProbePlan(train=50_000, val=5_000, test=10_000, dimensions=512, classes=1_000)
+FULL = ProbePlan(
+    train=50_000, val=5_000, test=10_000, dimensions=512, classes=1_000, sklearn_searches=False
+)  # the search would take scikit-learn many hours
 
 
 def make_parts(plan: ProbePlan) -> dict[str, Part]:
@@ -73,7 +80,7 @@ def measure(world: Any, plan: ProbePlan) -> dict[str, Any]:
     """Run all sides in turns: seconds, test accuracy, and what each chose."""
     parts = make_parts(plan)
     sides: dict[str, Callable[[dict[str, Part], ProbePlan], tuple[float, dict[str, Any]]]] = {PEER: peer, OURS: ours}
-    if plan.with_sklearn:
+    if plan.with_sklearn and plan.sklearn_searches:
         sides[SKLEARN] = scikit_learn
     warm_up = {name: Part(part.features[:200], part.labels[:200] % 2) for name, part in parts.items()}
     ours(warm_up, plan)  # threads, kernels and imports
@@ -83,7 +90,11 @@ def measure(world: Any, plan: ProbePlan) -> dict[str, Any]:
         found[side] = sides[side](parts, plan)
 
     times = take_turns({side: partial(turn, side) for side in sides}, plan.repetitions, world, warm_up=0)
+    last_fit = None
+    if plan.with_sklearn and not plan.sklearn_searches:
+        last_fit = compare_last_fits(parts, found[OURS][1]["strength"])
     return {
+        "last_fit": last_fit,
         "seconds": times.seconds,
         "accuracy": {side: accuracy for side, (accuracy, _) in found.items()},
         "chosen": {side: chosen for side, (_, chosen) in found.items()},
@@ -105,12 +116,21 @@ def ours(parts: dict[str, Part], plan: ProbePlan) -> tuple[float, dict[str, Any]
 
 
 def peer(parts: dict[str, Part], plan: ProbePlan) -> tuple[float, dict[str, Any]]:
-    """Return the test accuracy of clip-benchmark's linear probe.
+    """Return the test accuracy of clip-benchmark's linear probe."""
+    model, chosen = fit_clip_benchmark(parts, plan)
+    test = parts["test"]
+    with on_device(plan.device), torch.no_grad():
+        predictions = model(test.features).argmax(1).cpu()
+    return float((predictions == test.labels).double().mean()), chosen
+
+
+def fit_clip_benchmark(parts: dict[str, Part], plan: ProbePlan) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Search clip-benchmark's strength, and return its final model and what it chose.
 
     These are the steps of its `evaluate` from the features on, with its own functions. It insists on CUDA; on a CPU
     its calls of `.cuda()` do nothing here.
     """
-    from clip_benchmark.metrics.linear_probe import FeatureDataset, find_peak, infer, train
+    from clip_benchmark.metrics.linear_probe import FeatureDataset, find_peak, train
     from torch.utils.data import DataLoader
 
     lr, epochs, seed = (CLIP_BENCHMARK[name] for name in ("lr", "epochs", "seed"))
@@ -141,9 +161,7 @@ def peer(parts: dict[str, Part], plan: ProbePlan) -> tuple[float, dict[str, Any]
             peak = find(strengths, [max(peak - span, 0), peak, min(peak + span, len(strengths) - 1)])
             span //= 2
         model = train(loaders["both"], size, classes, strengths[peak], lr, epochs, False, plan.device, seed)
-        logits, target = infer(model, loaders["test"], False, plan.device)
-    accuracy = float((logits.argmax(1) == target).double().mean())
-    return accuracy, {"weight_decay": strengths[peak], "trials": trials}
+    return model, {"weight_decay": strengths[peak], "trials": trials}
 
 
 @contextlib.contextmanager
@@ -157,22 +175,71 @@ def on_device(device: str) -> Iterator[None]:
         yield
 
 
+def compare_last_fits(parts: dict[str, Part], strength: float) -> dict[str, Any]:
+    """Fit train and validation features at one strength, without a start, by us and by scikit-learn.
+
+    Returns:
+        By side `seconds`, `iterations`, `objective` (mean over samples, in nats, computed in float64) and `accuracy` on
+        the test features; `excess`, the objective of scikit-learn minus ours; `difference`, the largest one of the
+        coefficients; and `largest`, the largest of ours.
+    """
+    from cosmos_eval.metrics.linear_scores import LinearClassifier
+    from cosmos_eval.tasks.probe.measure import Samples, fit_last
+
+    features, labels = (torch.cat([getattr(parts[name], key) for name in ("train", "val")]) for key in KEYS)
+
+    def fit_ours() -> tuple[LinearClassifier, int]:
+        fits = fit_last(Samples(features, labels.numpy()), strength)
+        return LinearClassifier(fits.coefficients[0].cpu(), fits.intercepts[0].cpu()), int(fits.iterations[0])
+
+    def fit_sklearn() -> tuple[LinearClassifier, int]:
+        fitted = fit_scikit_learn(features.cpu().numpy(), labels.numpy(), strength)
+        coefficients, intercepts = torch.from_numpy(fitted.coef_.T), torch.from_numpy(fitted.intercept_)
+        return LinearClassifier(coefficients, intercepts), int(fitted.n_iter_[0])
+
+    sides = {OURS: fit_ours, SKLEARN: fit_sklearn}
+    found: dict[str, Any] = {"strength": strength}
+    classifiers = {}
+    for side, fit in sides.items():
+        began = time.perf_counter()
+        classifiers[side], iterations = fit()
+        seconds = time.perf_counter() - began
+        scores = parts["test"].features.cpu() @ classifiers[side].coefficients.float() + classifiers[side].intercepts
+        found[side] = {
+            "seconds": seconds,
+            "iterations": iterations,
+            "objective": compute_objective(classifiers[side], features.cpu(), labels, strength),
+            "accuracy": float((scores.argmax(1) == parts["test"].labels).double().mean()),
+        }
+    ours, peer = (classifiers[side].coefficients.double() for side in (OURS, SKLEARN))
+    return {
+        **found,
+        "excess": found[SKLEARN]["objective"] - found[OURS]["objective"],
+        "difference": float((ours - peer).abs().max()),
+        "largest": float(ours.abs().max()),
+    }
+
+
+def compute_objective(classifier: Any, features: Tensor, labels: Tensor, strength: float, block: int = 4096) -> float:
+    """Return the mean cross-entropy plus the penalty, in float64."""
+    coefficients, intercepts = classifier.coefficients.double(), classifier.intercepts.double()
+    total = strength / 2 * float(coefficients.square().sum())
+    for samples, truth in zip(features.split(block), labels.split(block), strict=True):
+        logits = samples.double() @ coefficients + intercepts
+        total += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
+    return total / len(features)
+
+
 def scikit_learn(parts: dict[str, Part], plan: ProbePlan) -> tuple[float, dict[str, Any]]:
     """Return the test accuracy of scikit-learn's L-BFGS, with our search and its own defaults, but 1,000 iterations."""
-    import warnings
-
-    from sklearn.linear_model import LogisticRegression
-
     from cosmos_eval.metrics.strength_search import FIRST_STEP, STRENGTHS
 
     arrays = {name: (part.features.cpu().numpy(), part.labels.cpu().numpy()) for name, part in parts.items()}
     accuracies: dict[int, float] = {}
 
-    def fit(strength: float, *names: str) -> LogisticRegression:
+    def fit(strength: float, *names: str) -> Any:
         x, y = (np.concatenate([arrays[name][side] for name in names]) for side in (0, 1))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what has not converged after 1,000 iterations counts as it is
-            return LogisticRegression(C=1 / strength, max_iter=1000).fit(x, y)
+        return fit_scikit_learn(x, y, strength)
 
     def look(indices: Sequence[int]) -> int:
         for i in indices:
@@ -187,3 +254,12 @@ def scikit_learn(parts: dict[str, Part], plan: ProbePlan) -> tuple[float, dict[s
         step //= 2
     accuracy = float(fit(STRENGTHS[best], "train", "val").score(*arrays["test"]))
     return accuracy, {"strength": STRENGTHS[best], "trials": len(accuracies)}
+
+
+def fit_scikit_learn(features: np.ndarray, labels: np.ndarray, strength: float) -> Any:
+    """Return scikit-learn's fit with its own defaults, but 1,000 iterations."""
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what has not converged after 1,000 iterations counts as it is
+        return LogisticRegression(C=1 / strength, max_iter=1000).fit(features, labels)

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from benchmarks import probe
-from benchmarks.probe_cases import CLIP_BENCHMARK, ProbePlan, make_parts, measure
+from benchmarks.probe_cases import CLIP_BENCHMARK, FULL, MODERATE, ProbePlan, compare_last_fits, make_parts, measure
 from cosmos_core.world import World
 
 TINY = ProbePlan(train=60, val=60, test=2000, dimensions=16, classes=3, noise=1.0, signal=1)
@@ -40,6 +40,22 @@ def test_the_last_line_has_the_ratio(measured):
     assert record["ratios"]["probe"] == pytest.approx(seconds["peer"] / seconds["ours"], rel=1e-2)
     assert record["figures"]["classes"] == 3
     assert any("scikit-learn" in line for line in probe.table(measured, TINY))
+
+
+def test_at_the_full_size_scikit_learn_makes_the_last_fit_only(measured):
+    assert (FULL.sklearn_searches, MODERATE.sklearn_searches) == (False, True)
+    last_fit = compare_last_fits(make_parts(TINY), strength=0.5)
+    ours, peer = last_fit["ours"], last_fit["scikit-learn"]
+    # scikit-learn stops at a gradient of 1e-4, above the minimum
+    assert 0 <= last_fit["excess"] < 1e-4
+    assert last_fit["excess"] == peer["objective"] - ours["objective"]
+    assert last_fit["difference"] < 0.02 * last_fit["largest"]
+    assert ours["accuracy"] == pytest.approx(peer["accuracy"], abs=0.002)
+    full = {**measured, "last_fit": last_fit}
+    assert any(line.startswith("| last fit only |") for line in probe.table(full, TINY))
+    record = probe.record(full, TINY, load=0.0)
+    assert record["ratios"]["probe_scikit_learn_last_fit"] == pytest.approx(peer["seconds"] / ours["seconds"], abs=1e-3)
+    assert record["figures"]["last_fit_only"]["ours"]["iterations"] == ours["iterations"]
 
 
 def test_a_lower_accuracy_is_told():
