@@ -26,24 +26,24 @@ hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
 LONGEST = (
-    "real/test_real_run.py",
-    "core/test_step_ranks.py",
-    "training/test_quickstart.py",
-    "engine/test_scores_end_to_end.py",
-    "engine/test_distributed_run.py",
-    "engine/test_kinds_end_to_end.py",
-    "benchmarks/test_train_step_benchmark.py",
-    "benchmarks/test_ablation.py",
-    "benchmarks/test_gpu_smoke.py",
-    "core/test_killed_training.py",
-    "core/test_data_workers.py",
-    "run/test_killed_run.py",
-    "cli/test_cli_train.py",
-    "docs/test_contributing.py",
-    "docs/test_training_docs.py",
-    "plugins/test_evaluation.py",
-    "packaging/test_wheel.py",
-    "training/test_evaluator.py",
+    "tests/real/test_real_run.py",
+    "tests/core/test_step_ranks.py",
+    "tests/training/test_quickstart.py",
+    "tests/engine/test_scores_end_to_end.py",
+    "tests/engine/test_distributed_run.py",
+    "tests/engine/test_kinds_end_to_end.py",
+    "tests/benchmarks/test_train_step_benchmark.py",
+    "tests/benchmarks/test_ablation.py",
+    "tests/benchmarks/test_gpu_smoke.py",
+    "tests/core/test_killed_training.py",
+    "tests/core/test_data_workers.py",
+    "tests/run/test_killed_run.py",
+    "tests/cli/test_cli_train.py",
+    "tests/docs/test_contributing.py",
+    "tests/docs/test_training_docs.py",
+    "tests/plugins/test_evaluation.py",
+    "tests/packaging/test_wheel.py",
+    "tests/training/test_evaluator.py",
 )
 """Modules that take longest: several workers begin with them, so that none waits long for the last one of another."""
 
@@ -58,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
-        places = {str(Path(__file__).parent / name): place for place, name in enumerate(LONGEST)}
+        places = {str(Path(__file__).parents[1] / name): place for place, name in enumerate(LONGEST)}
         items.sort(key=lambda item: places.get(str(item.path), len(places)))
 
 

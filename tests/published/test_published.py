@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_eval.models.built_in_kinds import RELEASED_FLAIR
+from cosmos_eval.models.spec_kinds.flair import RELEASED_FLAIR
 from cosmos_eval.models.spec import parse_spec
 from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.protocol.task_registry import task_info

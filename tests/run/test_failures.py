@@ -102,7 +102,7 @@ def test_a_corrupt_jpeg_is_named(refused, tmp_path, workers):
 def test_captions_of_unknown_images_are_refused(refused, tmp_path):
     world = captions_world(tmp_path)
     edit_json(tmp_path / "pairs" / "captions.json", lambda file: file["annotations"][3].update(image_id=99))
-    assert "captions of images that are not listed" in refused("--model", COLOURS, "--benchmark", str(world))
+    assert "1 caption of images that are not listed" in refused("--model", COLOURS, "--benchmark", str(world))
 
 
 def test_an_empty_class_is_refused_by_name(refused, tmp_path):

@@ -47,7 +47,7 @@ def test_a_wrong_class_index_is_refused(tmp_path: Path, label: str):
     folder = shards(tmp_path)
     write_tar(folder / "test/0.tar", [("s0.cls", label.encode()), ("s0.png", make_image(0))])
     message = refusal(datasets.load, define(tmp_path, "classification", WDS, {"templates": "dataset"}))
-    expected = "labels outside 0 to 2" if label == "1000000000" else "must be a class index from 0"
+    expected = "1 label outside 0 to 2" if label == "1000000000" else "must be a class index from 0"
     assert expected in message
 
 
