@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_eval.models.spec_kinds.flair import RELEASED_FLAIR
 from cosmos_eval.models.spec import parse_spec
+from cosmos_eval.models.spec_kinds.flair import RELEASED_FLAIR
 from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.published.figures import COLUMNS, published
