@@ -119,11 +119,11 @@ def training_case(smoke: "Smoke") -> Case:
     return Case("auto", 8)
 
 
-def rate_training(smoke: "Smoke") -> None:
+def rate_training(smoke: "Smoke", case: Case | None = None) -> None:
     """Samples a second of COSMOS's step (ViT-B/16, 2 + 6 views) with views that are ready on the device."""
     from cosmos_core.sizing import Workload, memory
 
-    on_gpu, case = smoke.device.type == "cuda", training_case(smoke)
+    on_gpu, case = smoke.device.type == "cuda", case or training_case(smoke)
     config = config_of(case, str(smoke.device), tiny=smoke.tiny)
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(smoke.device)
@@ -150,7 +150,7 @@ def rate_loaded_training(smoke: "Smoke") -> None:
     steps, workers = 3 if smoke.tiny else 20, 0 if smoke.tiny else most_workers()
     case = training_case(smoke)
     if step_figure(case) not in smoke.figures:
-        rate_training(smoke)
+        rate_training(smoke, case)
     step = smoke.figures[step_figure(case)]
     lanes = max(1, workers)
     case = replace(case, batch=max(1, case.batch // lanes) * lanes)

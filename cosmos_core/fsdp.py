@@ -3,7 +3,8 @@
 Fully sharded data parallelism (Zhao et al., VLDB 2023, arXiv 2304.11277) by torch's `fully_shard`. Every rank keeps one
 part of each weight, of its gradient and of AdamW's moments, for the student, and one part of each of the teacher's
 weights. The weights of a transformer block are gathered when it is called, freed after it, and gathered again in its
-backward pass, which averages its gradients over the ranks and leaves each rank its part. What is outside of the blocks
+backward pass, which averages its gradients over the ranks and leaves each rank its part, once those of all calls
+in the step (one for each size of views) are complete. What is outside of the blocks
 (embeddings, projections, poolers) is one more group.
 
 The rest of cosmos_core sees a `COSMOS` with the names it always has, whose parameters are DTensors between steps.
@@ -27,8 +28,14 @@ from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.world import World
 
+OLDEST_TORCH = (2, 11)
 SECOND_HALF = "second_half"
 """Key of an optimizer's group that holds the split parameters of the group before it."""
+
+
+def torch_version() -> tuple[int, int]:
+    major, minor = torch.__version__.split(".")[:2]
+    return int(major), int(minor)
 
 
 def require_fsdp(config: TrainConfig, world: World, device: torch.device, dtype: torch.dtype | None) -> None:
@@ -39,14 +46,16 @@ def require_fsdp(config: TrainConfig, world: World, device: torch.device, dtype:
         dtype: of mixed precision; None for float32.
     """
     problem = ""
-    if world.size < 2:
+    if torch_version() < OLDEST_TORCH:
+        problem = f"needs torch {'.'.join(map(str, OLDEST_TORCH))}, with which it was tested: install it"
+    elif world.size < 2:
         problem = "needs at least two ranks to split the networks over: start them with torchrun (a dry run: --ranks 8)"
     elif device.type not in ("cuda", "cpu"):
-        problem = f"runs on CUDA and on CPUs, not on {device.type}: set device"
+        problem = f"runs on CUDA and on CPUs, not on {device.type}: set device=cpu, or train where CUDA is"
     elif config.compile:
         problem = "does not go with compile=true: set compile=false"
     elif dtype is torch.float16 or config.precision == "amp":
-        problem = "has no loss scaling, which float16 needs: set precision=amp_bf16 or fp32"
+        problem = "has no loss scaling, which float16 needs: set precision=fp32, or amp_bf16 where the card has it"
     if config.fsdp and problem:
         error = RequestError(f"fsdp=true {problem}, or set fsdp=false")
         error.quiet = not world.is_main

@@ -205,7 +205,7 @@ class COSMOS(nn.Module):
         """
         if groups is None and ids.device.type == "cpu":
             groups = group_texts(ids[texts_with_tokens:], ids.device)
-        if groups is None:
+        if groups is None or not len(ids):
             pooled, tokens = self.text_tower(ids)
             return pooled, tokens[:texts_with_tokens]
         parts, tokens = [], ids.new_empty(0)

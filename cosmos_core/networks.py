@@ -81,8 +81,9 @@ class Networks:
         student.set_grad_checkpointing(config.grad_checkpointing)
         self.cross_attention, self.needs_teacher = objective.cross_attention, objective.needs_teacher
         self.device = next(student.parameters()).device
-        # Compiled networks get whole texts: other lengths would be compiled again. On a CPU the network plans groups.
-        self.groups_texts = self.device.type != "cpu" and not config.compile
+        # Compiled networks get whole texts: other lengths would be compiled again. So do split ones, whose blocks are
+        # gathered anew for each group. On a CPU the network plans groups.
+        self.groups_texts = self.device.type != "cpu" and not config.compile and not is_sharded(student)
         self._student: Callable[..., Features] = student
         self._teacher: Callable[..., Features] = teacher
         if config.compile:
@@ -116,8 +117,8 @@ class Networks:
             batch_size: B.
             groups: of the texts (`group_texts`).
             sync: whether the backward pass through these features averages over ranks all gradients accumulated so far;
-                if not, gradients are only added on this rank. Split networks average in every backward pass: what is
-                added up on a rank would be whole.
+                if not, gradients are only added on this rank. Split networks average in every backward pass: else
+                all gradients would be whole.
         """
         cross_batch_size = batch_size if self.cross_attention else None
         if self._ddp is None or not torch.is_grad_enabled():

@@ -57,6 +57,10 @@ def list_counts(counts: Mapping[str, int]) -> str:
 def _singular(nouns: str) -> str:
     """The first plural among the words: of "train images" the second, of "candidates without images" the first."""
     words = nouns.split(" ")
-    at = next((i for i, word in enumerate(words) if word.endswith("s")), 0)
-    words[at] = words[at].removesuffix("es") if words[at].endswith("sses") else words[at].removesuffix("s")
+    at = next((i for i, word in enumerate(words) if word.endswith("s") and not word.endswith("ss")), 0)
+    word = words[at]
+    if word.endswith("ies"):
+        words[at] = word.removesuffix("ies") + "y"
+    else:
+        words[at] = word.removesuffix("es") if word.endswith(("sses", "xes")) else word.removesuffix("s")
     return " ".join(words)

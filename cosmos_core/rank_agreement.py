@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Loader
@@ -177,13 +178,25 @@ def state_facts(run: Run, position: Any) -> dict[str, str]:
         "the position in the data": digest_of(position),
         "the objective's parameters and buffers": digest_of(objective_state),
     }
-    if is_sharded(run.student):  # each rank has its own part, of initial weights that were compared or of rank 0's file
-        return facts
+    if is_sharded(run.student):
+        # Each rank has its own part, of initial weights that were compared or of rank 0's file. What is whole is not
+        # sent by rank 0.
+        states = (run.student.state_dict(), run.teacher.state_dict(), run.optimizer.state_dict()["state"])
+        return {**facts, "the temperatures and their moments": digest_of([whole_entries(state) for state in states])}
     return {
         **facts,
         "the student's weights": digest_of(run.student.state_dict()),
         "the teacher's weights": digest_of(run.teacher.state_dict()),
         "the optimizer's state": digest_of(run.optimizer.state_dict()["state"]),
+    }
+
+
+def whole_entries(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The entries of nested state dicts without tensors that are split over the ranks."""
+    return {
+        key: whole_entries(value) if isinstance(value, Mapping) else value
+        for key, value in state.items()
+        if not isinstance(value, DTensor)
     }
 
 

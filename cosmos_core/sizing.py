@@ -273,10 +273,19 @@ def gathered_bytes(work: Workload) -> float:
 
     Those outside of the blocks are there throughout. Of the blocks, two have their weights, in the type of matrix
     products (one that is used, and the next, which is on its way), and two their gradients (as computed, and packed to
-    be sent).
+    be sent). A tower that is called once for each size of views has whole gradients of all its blocks until the
+    backward pass of the last call (autograd hands a gradient on when it is complete); on a CPU texts, too, are called
+    in groups, which is not counted.
     """
     outside, block = parameters_outside_blocks(work.model)
-    return outside * 2 * FLOAT + block * 2 * (work.item + FLOAT)
+    waiting = parameters_of_image_blocks(work.model) if len(work.image_views) > 1 else 0
+    return outside * 2 * FLOAT + block * 2 * (work.item + FLOAT) + waiting * work.item
+
+
+def parameters_of_image_blocks(model: dict[str, Any] | str) -> int:
+    with torch.device("meta"):
+        blocks = COSMOS.from_config(model).visual.transformer.resblocks
+    return sum(parameter.numel() for parameter in blocks.parameters())
 
 
 def pooler_bytes(work: Workload, batch: int) -> float:

@@ -109,8 +109,9 @@ class EvaluateEvery(Callback):
 
     def _evaluate(self, run: Run) -> None:
         self.measured = run.step
-        # every rank takes part in gathering networks that are split
-        networks = {name: whole_network(getattr(run, name), keep=run.world.is_main) for name in self.networks}
+        # Every rank takes part in gathering networks that are split: both, since ranks may name different ones.
+        whole = {name: whole_network(getattr(run, name), keep=run.world.is_main) for name in ("student", "teacher")}
+        networks = {name: whole[name] for name in self.networks}
         if run.world.is_main:
             with evaluation_mode(*networks.values()):
                 self._measure(run, networks)

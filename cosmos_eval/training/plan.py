@@ -74,7 +74,8 @@ def require_settings(config: "TrainConfig", ranks: int) -> None:
 
     work = Workload(config)
     device = device_of(config.device)
-    require_fsdp(config, World(0, ranks), device, amp_dtype(config.precision, device))
+    if config.fsdp:  # else a plan of 16 bits may be made on a machine that cannot compute in them
+        require_fsdp(config, World(0, ranks), device, amp_dtype(config.precision, device))
     check_sizes(work.views.images, work.patch, work.image)
     log_packages(config)
     if config.eval_every and is_main_process():  # only the first rank evaluates

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
 import cosmos_core.step
@@ -20,6 +21,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.fsdp import divided_groups, joined_groups, local_parts, require_fsdp
 from cosmos_core.initial_weights import InitialWeights
 from cosmos_core.progress import Silent
+from cosmos_core.rank_agreement import whole_entries
 from cosmos_core.signals import Interrupted
 from cosmos_core.step import Run
 from cosmos_core.train import Callback, TrainResult, pretrain
@@ -215,7 +217,7 @@ def test_mixed_precision_gathers_blocks_in_16_bits_and_trains_alike(tmp_path: Pa
         ({}, 1, "cpu", None, "needs at least two ranks to split the networks over: start them with torchrun"),
         ({}, 2, "mps", None, "runs on CUDA and on CPUs, not on mps"),
         ({"compile": True}, 2, "cpu", None, "does not go with compile=true"),
-        ({}, 2, "cuda", torch.float16, "has no loss scaling, which float16 needs: set precision=amp_bf16 or fp32"),
+        ({}, 2, "cuda", torch.float16, "has no loss scaling, which float16 needs: set precision=fp32, or amp_bf16"),
     ],
 )
 def test_what_split_networks_cannot_do_is_refused(change: dict, ranks: int, device: str, dtype: Any, why: str):
@@ -223,6 +225,18 @@ def test_what_split_networks_cannot_do_is_refused(change: dict, ranks: int, devi
     with pytest.raises(RequestError, match=f"fsdp=true {why}.*, or set fsdp=false"):
         require_fsdp(config, World(0, ranks), torch.device(device), dtype)
     require_fsdp(replace(config, fsdp=False), World(0, ranks), torch.device(device), dtype)
+
+
+def test_a_torch_that_was_not_tried_is_refused(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.7.1+cu126")
+    with pytest.raises(RequestError, match=r"fsdp=true needs torch 2\.11, .*, or set fsdp=false"):
+        require_fsdp(replace(CONFIG, fsdp=True), World(0, 2), torch.device("cpu"), None)
+
+
+def test_what_is_whole_on_each_rank_is_compared():
+    part = torch.Tensor._make_subclass(DTensor, torch.zeros(2))
+    state = {"weight": 1.0, "part": part, 0: {"exp_avg": part, "step": 3}}
+    assert whole_entries(state) == {"weight": 1.0, 0: {"step": 3}}
 
 
 def test_groups_that_were_divided_are_stored_as_one():

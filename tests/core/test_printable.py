@@ -47,4 +47,5 @@ def test_counts_have_the_singular_of_their_nouns_where_there_is_one():
     assert list_counts({"images": 1, "classes": 1, "languages": 1}) == "1 image, 1 class, 1 language"
     assert list_counts({"texts": 1_000, "candidates_without_images": 1}) == "1,000 texts, 1 candidate without images"
     assert list_counts({"train_images": 1, "undecided": 1, "classes": 2}) == "1 train image, 1 undecided, 2 classes"
+    assert list_counts({"class_names": 1, "boxes": 1, "queries": 1}) == "1 class name, 1 box, 1 query"
     assert list_counts({}) == ""

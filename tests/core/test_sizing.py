@@ -240,6 +240,15 @@ def test_split_networks_take_a_share_of_each_state_and_what_is_gathered():
     assert {use: split[use] for use in same} == same
 
 
+def test_gradients_of_image_blocks_wait_for_the_views_of_the_other_size():
+    config = replace(CONFIG, fsdp=True)
+    one_size = replace(config, views=replace(config.views, local_crops=0))
+    gathered = [memory(Workload(each, 4))["weights and gradients that are gathered"] for each in (config, one_size)]
+    with torch.device("meta"):
+        blocks = COSMOS.from_config(SMALL).visual.transformer.resblocks
+    assert gathered[0] - gathered[1] == 4 * sum(parameter.numel() for parameter in blocks.parameters())
+
+
 def test_parameters_are_those_of_the_published_models():
     for name, count in (("ViT-B-16", 152_382_466), ("ViT-B-32", 154_039_042)):
         assert sum(parameter_counts(name).values()) == count
