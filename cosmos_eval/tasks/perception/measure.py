@@ -94,8 +94,8 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
       and paired tests resample
     - `scores`: similarity of each image with each text, image by image
     - `margin`, `correct`, `expected` for its rule (with several rules, or with `each_text`, `RULE_margin`, ...): the
-      smallest lead of a right score over a wrong one, whether the rule holds strictly (0 or 1), and its expectation
-      under ties.
+      smallest lead of a right score over a wrong one, whether the rule holds strictly (0 or 1; `threshold_accuracy`,
+      the mean of both texts, also 0.5), and its expectation under ties.
 
     Args:
         seed: seed of the bootstrap resampling.
