@@ -72,7 +72,15 @@ def _geometry_files(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if GEOMETRY in names:
             paths.append(Path(current) / GEOMETRY)
-    return iter(sorted(paths, key=lambda path: path.stat().st_mtime_ns))
+    return iter(sorted(paths, key=_modified))
+
+
+def _modified(path: Path) -> int:
+    """When a file was written, in ns; 0 for a link to nothing, which `_read_entry` refuses by name."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _read_entry(path: Path) -> tuple[tuple[str, ...], str, dict[str, Any]]:

@@ -375,6 +375,13 @@ def test_geometry_of_other_results_and_broken_files_are_left_out(tmp_path):
     assert data_of(done.path)["geometry"]["entries"] == []
 
 
+def test_a_geometry_that_is_a_link_to_nothing_does_not_stop_the_page(tmp_path):
+    write(tmp_path, one("m", "flowers", 0.5))
+    (tmp_path / "geometry.json").symlink_to("nothing")
+    (line,) = write_report(tmp_path).left_out
+    assert line.startswith("geometry.json: not what show geometry writes")
+
+
 def test_of_two_geometries_of_a_result_the_newer_counts_and_commands_have_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr("cosmos_eval.page.geometry.MOST_COMMANDS", 2)
     result = one("m", "flowers", 0.5)
