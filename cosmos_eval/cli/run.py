@@ -229,7 +229,7 @@ def run(
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
     suite_benchmarks = [definition for name in suite or () for definition in load_suite(name)]
-    for note in notes_on_folders([*(suite or ()), *(benchmark or ())], data_root):
+    for note in notes_on_folders([*(suite or ()), *(benchmark or ())], data_root, out):
         reporter.note(note)
     names: list[str | Path | Benchmark] = [*suite_benchmarks, *(benchmark or ())]
     if templates or class_names:

@@ -73,6 +73,25 @@ def auroc_estimator(right: np.ndarray, wrong: np.ndarray, unit: np.ndarray) -> E
     return estimate
 
 
+def placements(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """The share of pairs that each text wins (DeLong et al., Biometrics 44, 1988); ties count half.
+
+    Args:
+        right, wrong: (I,) score of the right and of the wrong text of each item.
+
+    Returns:
+        (2, I): the share of wrong texts below each right one, and of right texts above each wrong one. The mean of each
+        row is the area under the ROC curve.
+    """
+    return np.stack([_share_below(right, wrong), 1 - _share_below(wrong, right)])
+
+
+def _share_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Share of the others below each score, equal ones half."""
+    ordered = np.sort(others)
+    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * len(ordered))
+
+
 def mean_of_estimators(estimators: list[Estimator]) -> Estimator:
     """Build the estimator of the unweighted mean of others; those without samples in a resample are left out of it."""
 

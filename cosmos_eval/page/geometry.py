@@ -6,13 +6,16 @@ with the command that makes it.
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.kinds import CLASSIFICATION, RETRIEVAL
+from cosmos_eval.protocol.benchmark import load_benchmark
+from cosmos_eval.protocol.folders import definition_files
 from cosmos_eval.protocol.task_registry import find_task
 from cosmos_eval.results.portable import portable_text
 
@@ -22,19 +25,25 @@ MOST_COMMANDS = 30
 """Commands in a page; the number of the others is given."""
 LARGEST = 2**20
 """Bytes of a file at most; one has a few kilobytes."""
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""What --precision takes; results have others of models that do not compute."""
 DIGITS = 6
 """Significant digits of values in the page."""
 
 
-def geometry_data(folder: Path, page: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def geometry_data(
+    folder: Path, page: Mapping[str, Any], shortened: Collection[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
     """What the page shows of embeddings, and lines about files that it leaves out.
 
     `entries` are what was computed, of the results with the same weights, protocol and data; `commands` make what is
-    absent, to be run in the folder that holds the results; `further` is the number of commands beyond MOST_COMMANDS.
+    absent, to be run in the folder that holds the results; `further` is the number of commands beyond MOST_COMMANDS,
+    and `withoutCommand` that of absent ones that no command line with a name of model and benchmark makes.
 
     Args:
         folder: the reported one.
         page: `groups`, `records` and `results` as `report_data` makes them.
+        shortened: the specs in `records` that lack a part of their path.
     """
     results = [result for result in page["results"] if result["limit"] is None]
     by_key: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -58,11 +67,14 @@ def geometry_data(folder: Path, page: Mapping[str, Any]) -> tuple[dict[str, Any]
         for result in [one for one in same if one["precision"] == precision] or same[:1]:
             place = (result["row"], result["group"])
             entries[place] = {"row": place[0], "group": place[1], "precision": precision, "path": name, **entry}
+    results = [result for result in results if _has_geometry(page, result)]
     absent = [result for result in results if (result["row"], result["group"]) not in entries]
-    commands = list(dict.fromkeys(_command(folder, page, one) for one in absent if _has_geometry(page, one)))
+    named = [result for result in absent if _is_named(page, result, shortened)]
+    unnamed = {(one["row"], one["group"]) for one in absent} - {(one["row"], one["group"]) for one in named}
+    commands = list(dict.fromkeys(_command(folder, page, result) for result in named))
     shown = commands[:MOST_COMMANDS]
     data = {"entries": [entries[place] for place in sorted(entries)], "commands": shown}
-    return {**data, "further": len(commands) - len(shown)}, left_out
+    return {**data, "further": len(commands) - len(shown), "withoutCommand": len(unnamed)}, left_out
 
 
 def _geometry_files(folder: Path) -> Iterator[Path]:
@@ -72,7 +84,15 @@ def _geometry_files(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if GEOMETRY in names:
             paths.append(Path(current) / GEOMETRY)
-    return iter(sorted(paths, key=lambda path: path.stat().st_mtime_ns))
+    return iter(sorted(paths, key=_modified))
+
+
+def _modified(path: Path) -> int:
+    """When a file was written, in ns; 0 for a link to nothing, which `_read_entry` refuses by name."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _read_entry(path: Path) -> tuple[tuple[str, ...], str, dict[str, Any]]:
@@ -127,10 +147,30 @@ def _has_geometry(page: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
     )
 
 
+def _is_named(page: Mapping[str, Any], result: Mapping[str, Any], shortened: Collection[str]) -> bool:
+    """Whether the spec and the benchmark's name in the page lead to what was measured: not for models in memory, paths
+    that were shortened, users' own definitions, and protocols that options such as --templates changed."""
+    record, group = page["records"][result["record"]], page["groups"][result["group"]]
+    if record["spec"] in shortened or str(record.get("source")).startswith("in memory"):
+        return False
+    return shipped_fingerprint(group["name"]) == group["fingerprint"]
+
+
+@lru_cache
+def shipped_fingerprint(name: str) -> str:
+    """The fingerprint of the shipped or plug-in definition of a name; empty if there is none."""
+    try:
+        return load_benchmark(name).fingerprint if name in definition_files() else ""
+    except RequestError:
+        return ""
+
+
 def _command(folder: Path, page: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """The command that computes it from the cache of the run and writes it beside the result."""
     record, group = page["records"][result["record"]], page["groups"][result["group"]]
     root = Path(folder.name) if folder.is_absolute() else folder
     out = (root / result["path"]).parent.as_posix()
     words = ["show", "geometry", "--model", record["spec"], "--benchmark", group["name"], "--out", out]
+    precision = result["precision"].partition("+")[0]  # bf16+compile
+    words += ["--precision", precision] if precision in PRECISIONS else []
     return shlex.join(["cosmos-eval", *words])

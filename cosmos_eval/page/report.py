@@ -14,7 +14,7 @@ from cosmos_eval.page.data import Reported, report_data
 from cosmos_eval.page.geometry import geometry_data
 from cosmos_eval.page.images import embed
 from cosmos_eval.report.board import MEASURED, check_of_suite
-from cosmos_eval.results.portable import portable_text
+from cosmos_eval.results.portable import portable_spec, portable_text
 from cosmos_eval.results.store import RESULT, located_results, read_not_run, result_paths
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def write_report(
     if suite is not None and references is None:
         check_of_suite((item.result for item in reported), suite, folder)
     shown = report_data(in_tables(reported), references, suite)
-    geometry, without_result = geometry_data(folder, shown)
+    specs = {item.result.model.spec for item in reported}
+    shortened = {portable_spec(spec) for spec in specs if portable_spec(spec) != spec}
+    geometry, without_result = geometry_data(folder, shown, shortened)
     data = {
         "title": title or f"Results: {folder.resolve().name}",
         "madeBy": f"cosmos-eval {cosmos_eval.__version__}",

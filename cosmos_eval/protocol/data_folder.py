@@ -66,10 +66,10 @@ def describe_folder(folder: Path) -> dict[str, Any]:
     return _definition(root, root, {"reader": "image-folder"}, {"class_names": names})
 
 
-def notes_on_folders(names: Sequence[str], data_root: Path | None) -> list[str]:
+def notes_on_folders(names: Sequence[str], data_root: Path | None, out: Path | None = None) -> list[str]:
     """A line for each name of a shipped benchmark or suite that a folder has, too, which is not what is read.
 
-    Folders of the data root are no such folders: data are expected there.
+    Folders of the data root are no such folders: data are expected there. Neither is `out`, where a run writes.
     """
     if data_root is not None and data_root.resolve() == Path.cwd():
         return []
@@ -78,7 +78,7 @@ def notes_on_folders(names: Sequence[str], data_root: Path | None) -> list[str]:
         f"{name} is the shipped {kind}, and the folder ./{name} is not read; write ./{name} to evaluate the folder"
         for name in names
         for kind, files in known.items()
-        if name in files and is_folder(Path(name))
+        if name in files and is_folder(Path(name)) and (out is None or Path(name).resolve() != out.resolve())
     ]
 
 

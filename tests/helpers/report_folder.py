@@ -41,12 +41,17 @@ def metrics_of(task: str, value: float) -> dict[str, Metric]:
     return {"macro_accuracy": at, "swap/accuracy": at}
 
 
+def fingerprint_of(benchmark: str) -> str:
+    """The fingerprint of one of BENCHMARKS."""
+    return benchmark.encode().hex() * 4
+
+
 def one(label: str, benchmark: str, value: float, /, **changes) -> Result:
     """A result of a model that is known by its label, on one of BENCHMARKS."""
     base, task = make_result(), BENCHMARKS[benchmark]
     fields = {
         "model": replace(base.model, spec=f"cosmos:{label}", label=label, digest=label.encode().hex()[:64]),
-        "benchmark": BenchmarkSection(benchmark, 3, task, fingerprint=benchmark.encode().hex() * 4),
+        "benchmark": BenchmarkSection(benchmark, 3, task, fingerprint=fingerprint_of(benchmark)),
         "metrics": metrics_of(task, value),
         "primary": PRIMARY[task],
         "environment": EnvironmentSection(

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from cosmos_eval import tasks
 from cosmos_eval.datasets.data import PerceptionData
-from cosmos_eval.metrics.text_classification import auroc_estimator, mean_of_estimators, score_each_text
+from cosmos_eval.metrics.text_classification import auroc_estimator, mean_of_estimators, placements, score_each_text
 from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.perception import unpaired
@@ -35,6 +35,12 @@ def test_a_mean_leaves_out_parts_without_samples():
     mean = mean_of_estimators([first, second])
     assert [mean(np.array(drawn)) for drawn in ([1.0, 1.0], [1.0, 0.0], [0.0, 2.0])] == [1 / 2, 1, 0]
     assert np.isnan(mean(np.zeros(2)))
+
+
+def test_placements_are_the_pairs_that_each_text_wins():
+    right, wrong = np.array([0.9, 0.6, 0.4]), np.array([0.2, 0.5, 0.4])
+    # 0.4 is above 0.2, equal to 0.4 and below 0.5
+    assert placements(right, wrong) == pytest.approx(np.array([[1, 1, 1.5 / 3], [1, 2 / 3, 2.5 / 3]]))
 
 
 def test_a_text_fits_above_0_and_a_foil_is_detected_at_0():
@@ -87,6 +93,15 @@ def test_a_model_with_a_threshold_is_paired_with_one_without():
     assert hits.baseline.tolist() == hits.candidate.tolist() == [1, 1, 0]
     assert unpaired("macro_auroc")
     assert not unpaired("macro_accuracy")
+
+
+def test_few_pairs_give_an_auroc_an_interval_with_a_width():
+    metrics = outcome_of().metrics
+    perfect = metrics["a/auroc"]  # 0.9 and 0.6 against 0.2 and 0.55: mid-p of 2 of 2 images is from 0.025 * 2 = p**2
+    assert (perfect.value, perfect.high, perfect.method) == (1, 1, "mid-p")
+    assert perfect.low == pytest.approx(0.05**0.5, abs=1e-6)
+    for name in ("b/auroc", "macro_auroc", "auroc"):
+        assert (metrics[name].method, metrics[name].low < metrics[name].high) == ("mid-p", True)
 
 
 @pytest.mark.parametrize("facts", [{}, {"logit_scale": 100.0, "logit_bias": None}])

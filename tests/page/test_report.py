@@ -15,15 +15,22 @@ from cosmos_eval.cli.main import run_command
 from cosmos_eval.page.assembly import assemble, digest, embedded
 from cosmos_eval.page.curves import POINTS, curve_data, thinned
 from cosmos_eval.page.data import Reported, report_data
+from cosmos_eval.page.geometry import shipped_fingerprint
 from cosmos_eval.page.images import embed, shrink
 from cosmos_eval.page.report import LARGEST, put_together, write_report
+from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.report.board import make_board
 from cosmos_eval.results.class_file import write_classes
 from cosmos_eval.results.sections import TimingSection
 from cosmos_eval.results.store import read_result, read_results, write_result
 from cosmos_eval.tasks.class_table import class_table
 from cosmos_eval.tasks.outcome import Metric
-from tests.helpers.report_folder import attack, fill, one, write, write_geometry
+from tests.helpers.report_folder import attack, fill, fingerprint_of, one, write, write_geometry
+
+
+@pytest.fixture(autouse=True)
+def shipped(monkeypatch):
+    monkeypatch.setattr("cosmos_eval.page.geometry.shipped_fingerprint", fingerprint_of)
 
 
 @pytest.fixture(scope="module")
@@ -347,9 +354,9 @@ def test_geometry_belongs_to_the_result_of_its_weights_protocol_and_data(folder)
     assert entry["path"] == "shown/geometry.json"
     # classification and retrieval of the other models, and retrieval of this one; none of limited results
     commands = data["geometry"]["commands"]
-    assert len(commands) == 7
+    assert (len(commands), data["geometry"]["withoutCommand"]) == (6, 1)  # flowers of another protocol
     out = f"{folder.name}/Goodmodel/pairs"
-    expected = f"cosmos-eval show geometry --model 'cosmos:Good model' --benchmark pairs --out {out}"
+    expected = f"cosmos-eval show geometry --model 'cosmos:Good model' --benchmark pairs --out {out} --precision fp32"
     assert expected in commands
     assert not any("Quick look" in command or "streets" in command for command in commands)
 
@@ -375,6 +382,13 @@ def test_geometry_of_other_results_and_broken_files_are_left_out(tmp_path):
     assert data_of(done.path)["geometry"]["entries"] == []
 
 
+def test_a_geometry_that_is_a_link_to_nothing_does_not_stop_the_page(tmp_path):
+    write(tmp_path, one("m", "flowers", 0.5))
+    (tmp_path / "geometry.json").symlink_to("nothing")
+    (line,) = write_report(tmp_path).left_out
+    assert line.startswith("geometry.json: not what show geometry writes")
+
+
 def test_of_two_geometries_of_a_result_the_newer_counts_and_commands_have_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr("cosmos_eval.page.geometry.MOST_COMMANDS", 2)
     result = one("m", "flowers", 0.5)
@@ -386,6 +400,26 @@ def test_of_two_geometries_of_a_result_the_newer_counts_and_commands_have_an_end
     geometry = data_of(write_report(tmp_path).path)["geometry"]
     assert [entry["figures"]["alignment"] for entry in geometry["entries"]] == [0.5]
     assert (len(geometry["commands"]), geometry["further"]) == (2, 1)
+
+
+def test_a_result_that_no_command_leads_to_is_counted(tmp_path):
+    base = one("m", "flowers", 0.5)
+    write(tmp_path, one("named", "flowers", 0.5, precision="bf16+compile"))
+    write(tmp_path, one("p", "flowers", 0.5, model=replace(base.model, spec="cosmos:/home/me/run/last.pt", label="p")))
+    held = replace(base.model, spec="python:m:Net", label="held", extra={**base.model.extra, "source": "in memory"})
+    write(tmp_path, one("held", "flowers", 0.5, model=held))
+    changed = replace(base.benchmark, fingerprint="f" * 64)  # such as by --templates, or a definition of one's own
+    write(tmp_path, one("changed", "flowers", 0.5, benchmark=changed))
+    geometry = data_of(write_report(tmp_path).path)["geometry"]
+    (command,) = geometry["commands"]
+    assert command.endswith(f"--model cosmos:named --benchmark flowers --out {tmp_path.name}/named/flowers "
+                            "--precision bf16")  # fmt: skip
+    assert geometry["withoutCommand"] == 3
+
+
+def test_only_shipped_definitions_have_a_shipped_fingerprint():
+    assert shipped_fingerprint("pets") == load_benchmark("pets").fingerprint
+    assert shipped_fingerprint("my pets") == ""
 
 
 def test_names_of_classes_are_in_the_page_once_and_values_up_to_a_limit(tmp_path, monkeypatch):

@@ -108,6 +108,8 @@ def test_a_folder_that_a_shipped_name_hides_is_noted(tmp_path, monkeypatch, caps
     assert note in capsys.readouterr().out
     assert load_benchmark("./pets").name == "pets-folder"
     assert notes_on_folders(["./pets", "dtd"], None) == []
+    assert notes_on_folders(["pets"], None, Path("results")) != []
+    assert notes_on_folders(["pets"], None, tmp_path / "pets") == []  # a run's own output
     assert notes_on_folders(["pets"], Path()) == []  # where the shipped benchmark's data are expected
 
 

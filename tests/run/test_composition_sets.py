@@ -15,6 +15,8 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.perception.annotation_files import parts_of_address
 from cosmos_eval.run.evaluate import evaluate
 from tests.helpers.composition_sets_on_disk import DIFFICULT, LABELS, NAMES, PRESENT, WRITE
 from tests.helpers.perception_on_disk import small
@@ -99,6 +101,22 @@ def test_cola_counts_difficult_images_only(tmp_path: Path, name: str):
     assert data.labels.tolist() == expected.tolist()
     assert [image.key.rpartition("/")[2] for image in data.images] == [f"{i}.jpg" for i in range(4)]
     assert len({image.digest() for image in data.images}) == 4
+
+
+def test_cola_is_read_from_the_list_of_labels_and_data_too(tmp_path: Path):
+    from_map = load("cola-single-gqa", tmp_path)
+    path = tmp_path / GQA
+    path.write_text(json.dumps(list(json.loads(path.read_text()).values())))
+    from_list = datasets.load(small("cola-single-gqa"), tmp_path)
+    assert from_list.class_names == from_map.class_names
+    assert from_list.labels.tolist() == from_map.labels.tolist()
+
+
+@pytest.mark.parametrize("address", ["images/a #1?.jpg", "https://x.org/images/a%20b.jpg?size=1#top"])
+def test_only_an_address_has_a_query_and_a_fragment(address: str):
+    expected = "a%20b.jpg" if "://" in address else "a #1?.jpg"
+    checker = DatasetChecker(small("cola-single-gqa"), Path())
+    assert parts_of_address(address, "row 0", checker)[-2:] == ("images", expected)
 
 
 def test_colas_average_precision_is_that_of_scikit_learn_on_difficult_images(tmp_path: Path):

@@ -144,7 +144,8 @@ def parts_of_address(address: str, where: str, checker: DatasetChecker) -> tuple
         DataProblems: there are none.
     """
     try:
-        parts = PurePosixPath(urlsplit(address).path).parts
+        # in a path, # and ? are characters of a name
+        parts = PurePosixPath(urlsplit(address).path if "://" in address else address).parts
     except ValueError:  # such as http://[
         parts = ()
     if not parts:

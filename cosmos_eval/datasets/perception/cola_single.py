@@ -19,6 +19,7 @@ from cosmos_eval.datasets.perception.annotation_files import parts_of_address, r
 def read_cola_single(benchmark: Any, data_root: Path) -> Data:
     """Read images and their classes from a map of `labels`, the names of the C classes, and `data`, a list of
     [path of an image, its objects and attributes, C labels, C marks of difficult images]; PACO's rows have no objects.
+    The list [labels, data], which the authors' script reads, is the same.
 
     Labels and marks are 0 or 1. An image counts for a class where its mark is 1; elsewhere it is undecided, so that the
     average precision is that of the authors' difficult images. The name of a class is a text, or
@@ -34,6 +35,8 @@ def read_cola_single(benchmark: Any, data_root: Path) -> Data:
     checker = DatasetChecker(benchmark, data_root)
     path, image_folder = checker.require(checker.find_path("path", "file"), checker.find_path("images", "folder"))
     content = read_json(path)
+    if isinstance(content, list) and len(content) == 2:
+        content = dict(zip(("labels", "data"), content, strict=True))
     class_names = [_class_name(label, path, checker) for label in _require_rows(content, "labels", path, checker)]
     prompts = benchmark.resolve_prompts()
     if prompts.class_names is not None:

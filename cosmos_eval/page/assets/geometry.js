@@ -137,9 +137,9 @@ function geometryOf(entries, group, state) {
 }
 
 function absentGeometry() {
-  const { commands, further, entries } = data.geometry;
-  if (!commands.length) return null;
-  const total = commands.length + further;
+  const { commands, further, withoutCommand, entries } = data.geometry;
+  const total = commands.length + further + withoutCommand;
+  if (!total) return null;
   const more = further ? `, ${count(commands.length)} of them here` : "";
   return el(
     "details",
@@ -156,12 +156,20 @@ function absentGeometry() {
       { class: "lines" },
       commands.map((command) => el("li", {}, el("code", {}, command))),
     ),
+    withoutCommand
+      ? el(
+          "p",
+          {},
+          `Without a command: ${count(withoutCommand)}, of a model in memory or under a path that this page ` +
+            "shortens, or of a definition or prompts that are not the shipped ones.",
+        )
+      : null,
   );
 }
 
 function geometrySection() {
-  const { entries, commands } = data.geometry;
-  if (!entries.length && !commands.length) return null;
+  const { entries, commands, withoutCommand } = data.geometry;
+  if (!entries.length && !commands.length && !withoutCommand) return null;
   const state = { key: null, descending: false };
   const container = el("div");
   const groups = () =>

@@ -24,7 +24,13 @@ from cosmos_eval.metrics.item_accuracy import (
 )
 from cosmos_eval.metrics.item_correctness import ItemCorrectness
 from cosmos_eval.metrics.paraphrase_accuracy import TEXT_ONLY, score_text_only
-from cosmos_eval.metrics.text_classification import auroc_estimator, mean_of_estimators, score_each_text
+from cosmos_eval.metrics.proportion import estimate_proportion
+from cosmos_eval.metrics.text_classification import (
+    auroc_estimator,
+    mean_of_estimators,
+    placements,
+    score_each_text,
+)
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
@@ -94,8 +100,8 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
       and paired tests resample
     - `scores`: similarity of each image with each text, image by image
     - `margin`, `correct`, `expected` for its rule (with several rules, or with `each_text`, `RULE_margin`, ...): the
-      smallest lead of a right score over a wrong one, whether the rule holds strictly (0 or 1), and its expectation
-      under ties.
+      smallest lead of a right score over a wrong one, whether the rule holds strictly (0 or 1; `threshold_accuracy`,
+      the mean of both texts, also 0.5), and its expectation under ties.
 
     Args:
         seed: seed of the bootstrap resampling.
@@ -270,16 +276,22 @@ def _measure_auroc(
 ) -> None:
     """Add the area under the ROC curve of right texts against wrong ones: of each subset and part, their means, all.
 
+    It is the mean share of pairs that a right text wins, and that a wrong one loses, so the interval of means applies
+    to these, with units as units; of the two, the one that says less decides. This treats the share as the text's own,
+    although it depends on the texts of the other kind; the bootstrap, which decides where there are many, does not.
+
     Args:
         scores: (I, 2) score of each item's image with its right and its wrong text.
         least: as for `_measure_rule`.
     """
     unit = unit_of_image[data.item_images[:, 0]]
 
-    def add(name: str, estimator: Estimator, count: int) -> None:
-        measured.values[name] = (estimator(np.ones(measured.images)), count)
-        measured.estimators[name] = estimator
-        measured.interval_functions[name] = lambda bounds: (*bounds, "bootstrap")
+    def add(name: str, estimator: Estimator, parts: Sequence[np.ndarray]) -> None:
+        items, part = np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(items) for items in parts])
+        shares = np.concatenate([placements(scores[items, 0], scores[items, 1]) for items in parts], axis=1)
+        estimates = [estimate_proportion(share, unit[items], classes=part) for share in shares]
+        evidence = min(estimates, key=lambda estimate: estimate.n_low)
+        measured.share(name, estimator(np.ones(measured.images)), len(items), estimator, evidence)
 
     for group, part_of_item in {"": data.subsets, **data.groups}.items():
         labels = np.array(part_of_item, dtype=object)
@@ -289,11 +301,11 @@ def _measure_auroc(
         for part, items in measured_parts.items():
             estimators.append(auroc_estimator(scores[items, 0], scores[items, 1], unit[items]))
             if f"{part}/{AUROC}" not in measured.values:
-                add(f"{part}/{AUROC}", estimators[-1], len(items))
+                add(f"{part}/{AUROC}", estimators[-1], [items])
         if estimators and not _is_tag(group, part_of_item):
-            total = sum(map(len, measured_parts.values()))
-            add(f"{group}/macro_{AUROC}" if group else f"macro_{AUROC}", mean_of_estimators(estimators), total)
-    add(AUROC, auroc_estimator(scores[:, 0], scores[:, 1], unit), len(scores))
+            name = f"{group}/macro_{AUROC}" if group else f"macro_{AUROC}"
+            add(name, mean_of_estimators(estimators), list(measured_parts.values()))
+    add(AUROC, auroc_estimator(scores[:, 0], scores[:, 1], unit), [np.arange(len(scores))])
 
 
 def _rule_columns(rules: dict[str, ItemCorrectness], named: bool) -> dict[str, np.ndarray]:
