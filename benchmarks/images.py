@@ -26,6 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cosmos_core.threads import one_thread
 from cosmos_eval.datasets.decoders import PIL, Decoder
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.datasets.resized import read_resized, write_resized
@@ -84,23 +85,18 @@ def arms(images: Sequence[FileImage], folder: Path) -> dict[str, Callable[[], li
 
 def measure(count: int, repetitions: int) -> dict[str, float]:
     """Return the milliseconds for one image, for each arm and for the digest, which reads the file once more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            images = write_images(count, Path(folder))
-            functions = arms(images, Path(folder) / "resized")
-            expected = functions["peer"]()
-            for name in EXACT:
-                assert all(torch.equal(a, b) for a, b in zip(functions[name](), expected, strict=True)), name
-            seconds: dict[str, list[float]] = {name: [] for name in (*functions, "digest")}
-            for _ in range(repetitions):
-                for name, run in (*functions.items(), ("digest", lambda: _digests(images))):
-                    start = time.process_time()
-                    run()
-                    seconds[name].append(time.process_time() - start)
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
+        images = write_images(count, Path(folder))
+        functions = arms(images, Path(folder) / "resized")
+        expected = functions["peer"]()
+        for name in EXACT:
+            assert all(torch.equal(a, b) for a, b in zip(functions[name](), expected, strict=True)), name
+        seconds: dict[str, list[float]] = {name: [] for name in (*functions, "digest")}
+        for _ in range(repetitions):
+            for name, run in (*functions.items(), ("digest", lambda: _digests(images))):
+                start = time.process_time()
+                run()
+                seconds[name].append(time.process_time() - start)
     return {name: round(1000 * min(values) / count, 3) for name, values in seconds.items()}
 
 

@@ -37,6 +37,7 @@ from cosmos_core.data.lanes import stack_samples
 from cosmos_core.data.loader import assemble
 from cosmos_core.data.samples import SampleViews
 from cosmos_core.text_crop import TextCrop
+from cosmos_core.threads import one_thread
 from cosmos_core.views import CLIP_MEAN, CLIP_STD, MultiCrop
 from cosmos_eval.results.environment import environment
 
@@ -95,8 +96,6 @@ def our_batch(files: Sequence[bytes], make: SampleViews) -> list[Tensor]:
 
 def measure(count: int, batch: int, repetitions: int) -> dict[str, float]:
     """Return the milliseconds of CPU time for one sample, for each arm."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     make = SampleViews(VIEWS, TextCrop(1, "raw"))
     on_device = replace(make, on_device=True)
     whole, crops = peer_transforms(VIEWS, True), peer_transforms(VIEWS, False)
@@ -106,7 +105,7 @@ def measure(count: int, batch: int, repetitions: int) -> dict[str, float]:
         "torchvision_crops": lambda files: peer_batch(files, crops),
         "ours_device": lambda files: our_batch(files, on_device),
     }
-    try:
+    with one_thread():
         with tempfile.TemporaryDirectory() as folder:
             files = [source.path.read_bytes() for source in write_images(count, Path(folder))]
         seconds: dict[str, list[float]] = {name: [] for name in arms}
@@ -118,8 +117,6 @@ def measure(count: int, batch: int, repetitions: int) -> dict[str, float]:
                     views = run(files[first : first + batch])
                 seconds[name].append(time.process_time() - start)
                 assert sum(view.numel() for view in views) == batch * 3 * (2 * 224**2 + 6 * 96**2), name
-    finally:
-        torch.set_num_threads(threads)
     return {name: round(1000 * min(values) / count, 3) for name, values in seconds.items()}
 
 

@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 import torch
 
+from cosmos_core import threads
 from cosmos_eval.datasets.toybox import reader
 
 # Two threads, or one for each of several workers: figures are bit-identical for one number of threads only.
@@ -92,10 +93,8 @@ def scenes_are_drawn_once() -> Iterator[None]:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Networks of a few numbers are slower on two threads, and on a busy machine a hundred times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads.one_thread():
+        yield
 
 
 @pytest.fixture

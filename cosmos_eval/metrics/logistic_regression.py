@@ -16,12 +16,13 @@ of scikit-learn's.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from cosmos_core.threads import one_thread
 from cosmos_eval.metrics.accuracy import check_labels
 from cosmos_eval.metrics.curvature_pairs import CurvaturePairs, dot
 from cosmos_eval.metrics.linear_scores import LinearClassifier
@@ -148,7 +149,7 @@ class LogisticRegression:
         penalty = torch.tensor([factor * strength / self.samples for strength in strengths], dtype=torch.float64)
         penalty = penalty.to(self.device, self.dtype)
         work = self.rotated.numel() * self.classes * len(strengths)
-        with torch.no_grad(), plain_float32(), single_thread(work <= SINGLE_THREAD_WORK):
+        with torch.no_grad(), plain_float32(), one_thread() if work <= SINGLE_THREAD_WORK else nullcontext():
             weights = torch.zeros(
                 len(strengths), len(self.axes) + 1, self.classes, dtype=self.dtype, device=self.device
             )
@@ -325,17 +326,3 @@ def _blocks(features: Tensor, width: int, dtype: torch.dtype, block_bytes: int) 
     for start in range(0, len(features), step):
         block = features[start : start + step].to(dtype)
         yield start, start + len(block), block
-
-
-@contextmanager
-def single_thread(wanted: bool) -> Iterator[None]:
-    """Inside the block, torch uses one CPU thread, if wanted."""
-    threads = torch.get_num_threads()
-    if not wanted or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
