@@ -19,7 +19,6 @@ Training, as a share of min(loader, step): see `training_share.py`. The last lin
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -36,7 +35,7 @@ from torch import Tensor
 from benchmarks import training_share
 from benchmarks.images import SIZE, write_images
 from benchmarks.output import last_line
-from benchmarks.simulated_card import CARDS, Card
+from benchmarks.simulated_card import CARDS, Card, measure_shares
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.image_loading import image_batches
@@ -109,23 +108,14 @@ def measure(images: Sequence[FileImage], repetitions: int, workers: int) -> dict
     """Return the shares of min(decode, forward) that are reached, by card, before and now, and the rate of decoding."""
     batches = -(-len(images) // BATCH)
     decode(images[:BATCH], 0)
-    shares: dict[str, list[float]] = {f"{card}_{arm}": [] for card in CARDS for arm in ("before", "now")}
-    decoding: list[float] = []
-    for _ in range(repetitions):
-        for card, factor in CARDS.items():
-            decode_seconds = decode(images, workers)
-            forward_seconds = factor * decode_seconds / batches
-            for arm, late in (("before", 0), ("now", 1)):
-                seconds = evaluate(images, workers, forward_seconds, late)
-                again = decode(images, workers)  # the machine may have become faster or slower meanwhile
-                limit = max((decode_seconds + again) / 2, forward_seconds * batches)
-                shares[f"{card}_{arm}"].append(limit / seconds)
-                decode_seconds = again
-                decoding.append(again)
-    return {
-        "share": {name: statistics.median(values) for name, values in shares.items()},
-        "decode_per_second": len(images) / statistics.median(decoding),
-    }
+    shares, seconds = measure_shares(
+        lambda: decode(images, workers),
+        lambda forward_seconds, now: evaluate(images, workers, forward_seconds, late=int(now)),
+        loaded=batches,
+        batches=batches,
+        repetitions=repetitions,
+    )
+    return {"share": shares, "decode_per_second": len(images) / seconds}
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ of `cosmos_core.train.train_steps`: a step is launched, the next batch is prepar
 host waits for the step.
 """
 
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from benchmarks.simulated_card import CARDS, Card
+from benchmarks.simulated_card import Card, measure_shares
 from cosmos_core.config import load_preset
 from cosmos_core.configs import preset
 from cosmos_core.data.loader import LaneLoader
@@ -109,20 +108,11 @@ def measure(images: Sequence[FileImage], repetitions: int, workers: int) -> dict
     """Return the shares of min(loader, step) that are reached, by card, before and now, and the loader's rate."""
     steps = len(images) // BATCH
     load(images[: 2 * BATCH], workers)
-    shares: dict[str, list[float]] = {f"{card}_{arm}": [] for card in CARDS for arm in ("before", "now")}
-    loading: list[float] = []
-    load_seconds = load(images, workers)
-    for _ in range(repetitions):
-        for card, factor in CARDS.items():
-            for arm, prefetches in (("before", False), ("now", True)):
-                step_seconds = factor * load_seconds / (steps - 1)
-                seconds = train(images, workers, step_seconds, prefetches)
-                again = load(images, workers)  # the machine may have become faster or slower meanwhile
-                limit = max((load_seconds + again) / 2, step_seconds * steps)
-                shares[f"{card}_{arm}"].append(limit / seconds)
-                load_seconds = again
-                loading.append(again)
-    return {
-        "training_share": {name: statistics.median(values) for name, values in shares.items()},
-        "samples_per_second": BATCH * (steps - 1) / statistics.median(loading),
-    }
+    shares, seconds = measure_shares(
+        lambda: load(images, workers),
+        lambda step_seconds, now: train(images, workers, step_seconds, prefetches=now),
+        loaded=steps - 1,  # the first is not timed
+        batches=steps,
+        repetitions=repetitions,
+    )
+    return {"training_share": shares, "samples_per_second": BATCH * (steps - 1) / seconds}
