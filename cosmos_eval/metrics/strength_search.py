@@ -71,7 +71,6 @@ def choose_strength(
     first = list(range(len(STRENGTHS) - 1, -1, -FIRST_STEP))  # from the strongest: each fit is near the next one
     steps = [FIRST_STEP >> halving for halving in range(1, FIRST_STEP.bit_length())]
     ends: dict[int, End] = {}
-    accuracies: dict[int, float] = {}
     hits: dict[int, Tensor] = {}  # (V,) probability that each validation image is predicted right
     tolerance = LARGE_SEARCH_TOLERANCE if regression.is_large else SEARCH_TOLERANCE
     least = SEARCH_OBJECTIVE * math.log(regression.classes)
@@ -80,14 +79,14 @@ def choose_strength(
         def is_hopeless(classifier: LinearClassifier) -> bool:
             if not hits:
                 return False  # of fits that are made at once, none is known to be better
-            lost = hits[_best(accuracies)] - _hits(classifier, features, labels)
+            lost = hits[_best(hits)] - _hits(classifier, features, labels)
             return float(lost.sum()) > SIGNIFICANT * float(lost.square().sum()) ** 0.5
 
         def fit(indices: list[int]) -> None:
             together = regression.fits_at_once(WORK_AT_ONCE)
             for start in range(0, len(indices), together):
                 group = indices[start : start + together]
-                best = _best(accuracies) if accuracies else None  # which has its pairs, see below
+                best = _best(hits) if hits else None  # which has its pairs, see below
                 nearest = min(ends, key=lambda known: (abs(known - group[0]), known != best), default=None)
                 begin = ends[nearest] if nearest is not None else None
                 strengths = [STRENGTHS[i] for i in group]
@@ -95,23 +94,22 @@ def choose_strength(
                 for position, i in enumerate(group):
                     ends[i] = fits.ends[position]
                     hits[i] = _hits(fits.classifier(position), features, labels)
-                    accuracies[i] = float(hits[i].mean())
                 # The pairs take much more memory than the weights; the next fit begins at the last one or the best.
-                for i in set(ends) - {_best(accuracies), group[-1]}:
+                for i in set(ends) - {_best(hits), group[-1]}:
                     ends[i] = replace(ends[i], pairs=())
                 advance(len(group))
 
         fit(first)
         for step in steps:
-            best = _best(accuracies)
+            best = _best(hits)
             around = [i for i in (best + step, best - step) if 0 <= i < len(STRENGTHS)]
             fit([i for i in around if i not in ends])
-    best = _best(accuracies)
-    return StrengthSearch(STRENGTHS[best], {STRENGTHS[i]: accuracies[i] for i in sorted(accuracies)}, ends[best])
+    best = _best(hits)
+    return StrengthSearch(STRENGTHS[best], {STRENGTHS[i]: float(hits[i].mean()) for i in sorted(hits)}, ends[best])
 
 
-def _best(accuracies: Mapping[int, float]) -> int:
-    return max(accuracies, key=lambda i: (accuracies[i], i))
+def _best(hits: Mapping[int, Tensor]) -> int:
+    return max(hits, key=lambda i: (float(hits[i].mean()), i))
 
 
 def _hits(classifier: LinearClassifier, features: Tensor, labels: Tensor) -> Tensor:
