@@ -217,8 +217,10 @@ def whole_tensor(tensor: Tensor, keep: bool = True) -> Tensor:
 
 def whole_weights(network: COSMOS, keep: bool = True) -> COSMOS | dict[str, Tensor]:
     """A network, or if it is split the state dict of whole tensors; a collective then, as `whole_tensor`."""
-    if not is_sharded(network):
-        return network
+    return _whole_state(network, keep) if is_sharded(network) else network
+
+
+def _whole_state(network: COSMOS, keep: bool) -> dict[str, Tensor]:
     return {name: whole_tensor(value, keep) for name, value in network.state_dict().items()}
 
 
@@ -241,7 +243,7 @@ def whole_network(network: COSMOS, keep: bool = True) -> COSMOS:
     """
     if not is_sharded(network):
         return network
-    state = {name: whole_tensor(value, keep) for name, value in network.state_dict().items()}
+    state = _whole_state(network, keep)
     with torch.device("meta"):
         copied = COSMOS.from_config(network.config)
     for name, parameter in network.named_parameters():

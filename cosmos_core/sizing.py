@@ -17,9 +17,10 @@ Norms, softmax and activations are not counted, as is usual for model FLOPs util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -217,7 +218,7 @@ def memory(work: Workload) -> dict[str, float]:
     untrained = parameter_counts(work.model, lambda name: name in work.frozen or work.objective.unused(name))
     trained = parameters - sum(untrained.values())
     share = work.ranks if config.fsdp else 1
-    copied = parameters_outside_blocks(work.model)[0] if config.fsdp else parameters
+    copied = count_block_parameters(work.model).outside if config.fsdp else parameters
     part_size = work.local_batch // config.accumulate
     images = [(part_size * count, work.image_tokens(size), work.item) for count, size in work.image_views]
     texts = (part_size * work.captions, work.context, work.item)
@@ -260,12 +261,28 @@ def next_batch_bytes(work: Workload) -> float:
     return most
 
 
-def parameters_outside_blocks(model: dict[str, Any] | str) -> tuple[int, int]:
-    """Number of a network's parameters that are in no transformer block, and of those of its largest block."""
+class BlockParameters(NamedTuple):
+    """Numbers of a network's parameters, by transformer blocks."""
+
+    outside: int
+    """In no block."""
+    largest: int
+    """In its largest block."""
+    image: int
+    """In all blocks of the image tower."""
+
+
+def count_block_parameters(model: dict[str, Any] | str) -> BlockParameters:
     with torch.device("meta"):
         network = COSMOS.from_config(model)
-    blocks = [sum(parameter.numel() for parameter in block.parameters()) for block in blocks_of(network)]
-    return sum(parameter.numel() for parameter in network.parameters()) - sum(blocks), max(blocks)
+    blocks = [_parameters(block) for block in blocks_of(network)]
+    return BlockParameters(
+        _parameters(network) - sum(blocks), max(blocks), _parameters(network.visual.transformer.resblocks)
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def gathered_bytes(work: Workload) -> float:
@@ -277,15 +294,9 @@ def gathered_bytes(work: Workload) -> float:
     backward pass of the last call (autograd hands a gradient on when it is complete); on a CPU texts, too, are called
     in groups, which is not counted.
     """
-    outside, block = parameters_outside_blocks(work.model)
-    waiting = parameters_of_image_blocks(work.model) if len(work.image_views) > 1 else 0
-    return outside * 2 * FLOAT + block * 2 * (work.item + FLOAT) + waiting * work.item
-
-
-def parameters_of_image_blocks(model: dict[str, Any] | str) -> int:
-    with torch.device("meta"):
-        blocks = COSMOS.from_config(model).visual.transformer.resblocks
-    return sum(parameter.numel() for parameter in blocks.parameters())
+    count = count_block_parameters(work.model)
+    waiting = count.image if len(work.image_views) > 1 else 0
+    return count.outside * 2 * FLOAT + count.largest * 2 * (work.item + FLOAT) + waiting * work.item
 
 
 def pooler_bytes(work: Workload, batch: int) -> float:

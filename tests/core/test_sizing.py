@@ -19,10 +19,10 @@ from cosmos_core.objectives import OBJECTIVES, build_objective
 from cosmos_core.peak_bytes import PeakBytes
 from cosmos_core.sizing import (
     Workload,
+    count_block_parameters,
     loss_costs,
     memory,
     parameter_counts,
-    parameters_outside_blocks,
     pooler_bytes,
     step_flops,
     steps_of,
@@ -226,7 +226,7 @@ def test_the_next_batch_takes_what_its_changes_take_at_most():
 def test_split_networks_take_a_share_of_each_state_and_what_is_gathered():
     config = replace(CONFIG, objective="siglip", objective_options={})
     whole, split = memory(Workload(config, 4)), memory(Workload(replace(config, fsdp=True), 4))
-    outside, block = parameters_outside_blocks(SMALL)
+    outside, block, _ = count_block_parameters(SMALL)
     count, bias = sum(parameter_counts(SMALL).values()), 1
     # the wider tower's: two norms, attention's and the hidden layer's matrices, each with its bias
     assert block == 4 * 96 + (4 + 8) * 96**2 + (4 + 5) * 96
