@@ -64,6 +64,11 @@ def name_slug_words(spec: ModelSpec) -> list[str]:
     return [short_name(spec.name)]
 
 
+def hub_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
+    """How the repositories of specs of one kind are downloaded."""
+    return [f"{specs[0].kind}: the repository of that name on the Hugging Face hub; downloaded at first use"]
+
+
 @dataclass(frozen=True)
 class ModelKind:
     """One kind of spec: the word before the colon, and the library that it uses."""

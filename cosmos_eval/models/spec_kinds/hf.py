@@ -9,6 +9,7 @@ from cosmos_eval.models.kinds import (
     ListedModel,
     ModelKind,
     ModelSpec,
+    hub_weights_help,
     parse_with_options,
     scorer_words,
     short_name,
@@ -34,11 +35,6 @@ def hf_slug_words(spec: ModelSpec) -> list[str]:
     return [short_name(spec.name), *(word for word in words if word), *scorer_words(spec)]
 
 
-def hf_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
-    """How a hub repository is downloaded."""
-    return ["hf: the repository of that name on the Hugging Face hub; downloaded at first use"]
-
-
 HF = ModelKind(
     "hf",
     "hf:HUB-ID or hf:FOLDER, with ?processor=fast and other options",
@@ -46,7 +42,7 @@ HF = ModelKind(
     check="cosmos_eval.models.hf_loading:check_hf",
     parse=partial(parse_with_options, allowed=HF_OPTIONS),
     slug_words=hf_slug_words,
-    weights_help=hf_weights_help,
+    weights_help=hub_weights_help,
     listed=(
         ListedModel(
             "hf:HUB-ID",

@@ -2,7 +2,16 @@
 
 from functools import partial
 
-from cosmos_eval.models.kinds import REVISION, SCORES, ListedModel, ModelKind, ModelSpec, parse_with_options, short_name
+from cosmos_eval.models.kinds import (
+    REVISION,
+    SCORES,
+    ListedModel,
+    ModelKind,
+    ModelSpec,
+    hub_weights_help,
+    parse_with_options,
+    short_name,
+)
 
 PROMPT_NAME = r"\w[\w.-]{0,79}"
 """Pattern of the name of a prompt in a model's settings."""
@@ -22,11 +31,6 @@ def st_slug_words(spec: ModelSpec) -> list[str]:
     return [short_name(spec.name), *(word for word in (spec.revision[:8], *words) if word)]
 
 
-def st_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
-    """How a hub repository is downloaded."""
-    return ["st: the repository of that name on the Hugging Face hub; downloaded at first use"]
-
-
 ST = ModelKind(
     "st",
     "st:HUB-ID or st:FOLDER, with ?text-prompt=NAME, ?image-prompt=NAME and other options",
@@ -34,7 +38,7 @@ ST = ModelKind(
     check="cosmos_eval.models.st_loading:check_st",
     parse=partial(parse_with_options, allowed=ST_OPTIONS),
     slug_words=st_slug_words,
-    weights_help=st_weights_help,
+    weights_help=hub_weights_help,
     listed=(
         ListedModel(
             "st:HUB-ID",
