@@ -11,7 +11,7 @@ The path of one image through `Engine.image_features`:
    Nothing else decides the members of a batch: not workers, ranks, time or memory. The reason is that the last bits of
    a feature depend on the other members of its batch, since kernels add in an order that depends on the shape. With
    fixed batches, results are equal to the bit for any number of workers and ranks, and after a kill. Texts may be
-   sorted by length before they form batches (`text_batches.py`).
+   sorted by length before they form batches (`distinct_items.py`, `text_batches.py`).
 4. **Ranks.** Whole batches are divided among the ranks (`rank_group.py`); rank 0 collects the features.
 5. **Loading.** On its rank, worker processes decode and preprocess the image (`image_loading.py`).
 6. **Encoding.** The batch is copied to the device and passes the tower in the chosen precision (`encoding.py`,
@@ -34,7 +34,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Engine": "cosmos_eval.engine.engine",
-        "TaskEngine": "cosmos_eval.engine.engine",
+        "TaskEngine": "cosmos_eval.engine.task_engine",
         "resolve_device": "cosmos_eval.engine.precision",
         "resolve_precision": "cosmos_eval.engine.precision",
     },

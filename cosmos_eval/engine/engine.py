@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cosmos_core.devices import send
 from cosmos_core.errors import RequestError
 from cosmos_core.memory_errors import report_out_of_memory
 from cosmos_core.short_repr import short_repr
@@ -27,24 +26,21 @@ from cosmos_eval.engine.batch_size import DEFAULT_BATCH_SIZE, auto_batch_size, c
 from cosmos_eval.engine.batch_splitter import BatchSplitter
 from cosmos_eval.engine.decoder_comparison import measure_decoder_differences
 from cosmos_eval.engine.dense import DenseFeatures
-from cosmos_eval.engine.encoding import encode_images, encode_texts
-from cosmos_eval.engine.image_loading import ReadTarget, compute_digests
+from cosmos_eval.engine.distinct_items import encode_distinct_images, encode_distinct_texts
+from cosmos_eval.engine.image_loading import ReadTarget
 from cosmos_eval.engine.image_tower import ImageTower, decoder_for
 from cosmos_eval.engine.kept_casts import keeps_casts, kept_casts
 from cosmos_eval.engine.layer_progress import LayerProgress
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
 from cosmos_eval.engine.rank_group import RankGroup, Work
 from cosmos_eval.engine.scores import Scores, build_scores, require_single_vectors
-from cosmos_eval.engine.text_batches import TextInputs, consecutive_batches, prepare_texts
-from cosmos_eval.engine.truncation import TextCounts, are_truncated_alike, find_truncated_texts
+from cosmos_eval.engine.truncation import TextCounts
 from cosmos_eval.engine.unit_features import (
     FeatureCheck,
-    find_distinct,
     image_name,
     normalise_and_check_later,
     normalise_features,
     require_items,
-    text_name,
 )
 from cosmos_eval.engine.window_features import window_features
 from cosmos_eval.engine.worker_count import AUTO, Workers
@@ -53,18 +49,6 @@ from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.feature_transforms import NONE as NO_TRANSFORMS
 from cosmos_eval.protocol.feature_transforms import FeatureTransforms
-
-
-class TaskEngine(Protocol):
-    """What a task may ask of the engine. Features have unit length, in float32, in the order of the inputs."""
-
-    def image_features(self, images: Sequence[ImageSource]) -> Tensor: ...
-
-    def text_features(self, texts: Sequence[str]) -> Tensor: ...
-
-    def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores: ...
-
-    def score_pairs(self, images: Sequence[ImageSource], texts: Sequence[str], pairs: Tensor) -> Tensor: ...
 
 
 class Engine:
@@ -225,7 +209,7 @@ class Engine:
         require_items(images, "images")
         self._require_features()
         with phase("rows"):
-            return self._image_features(images)
+            return encode_distinct_images(self, images)
 
     def _require_features(self) -> None:
         if not self.has_features:
@@ -233,30 +217,6 @@ class Engine:
                 f"{self.model.spec} scores pairs of an image and a text and has no embeddings, which are needed here; "
                 "use a model with encode_image and encode_text"
             )
-
-    def _image_features(self, images: Sequence[ImageSource]) -> Tensor:
-        if self.is_precomputed:
-            return self._precomputed_features(self.model.read_image_embeddings, images, image_name, "images")
-        self.compare_decoders(images, self.decoder)
-        with phase("reading"):
-            digests = compute_digests(images, self.reporter)
-        first_positions, distinct_index = find_distinct(digests)
-        distinct_images = [images[i] for i in first_positions]
-        self._store_names("images", [image.key for image in images], digests)
-        if self.resized is not None:
-            decoded_count = sum(digest not in self.resized for digest in digests)
-            if decoded_count:
-                self.reporter.note(
-                    f"{decoded_count:,} of {len(digests):,} images are not in {self.resized.folder} and are decoded"
-                )
-
-        def encode(missing: list[int]) -> EncodedBatches:
-            plan = consecutive_batches(len(missing), self.batch_size)
-            batches = ([distinct_images[missing[i]] for i in members] for members in plan)
-            return self._encode_planned(encode_images, None, batches, plan, "images")
-
-        features = self.cached_images.get_or_encode([digests[i] for i in first_positions], encode)
-        return features[send(distinct_index, features.device)]
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Return the features (M, D) or (M, L, D) float32 of M texts, of unit length, on the model's device.
@@ -269,30 +229,7 @@ class Engine:
         require_items(texts, "texts")
         self._require_features()
         with phase("rows"):
-            return self._text_features(texts)
-
-    def _text_features(self, texts: Sequence[str]) -> Tensor:
-        if hasattr(self.model, "read_text_embeddings"):
-            self.text_counts.add(None, torch.arange(len(texts)), None, alike=False)
-            return self._precomputed_features(self.model.read_text_embeddings, texts, text_name, "texts")
-        # Texts are grouped twice. Equal strings are tokenized once; then, strings with equal tokens are encoded once.
-        string_positions, string_index = find_distinct(texts)
-        strings = [texts[j] for j in string_positions]
-        with phase("tokens"):
-            inputs = prepare_texts(self.model, strings, self.batch_size, self.reporter)
-            self.count_texts(strings, string_index, inputs)
-        self._store_names("texts", strings, inputs.keys)
-        key_positions, key_index = find_distinct(inputs.keys)
-
-        def encode(missing: list[int]) -> EncodedBatches:
-            missing_strings = [key_positions[i] for i in missing]  # as indices in `strings`
-            plan = inputs.batches(missing_strings)
-            batches_of_strings = ([missing_strings[i] for i in members] for members in plan)
-            batches = (([strings[j] for j in batch], inputs.build_input(batch)) for batch in batches_of_strings)
-            return self._encode_planned(encode_texts, inputs.lengths is not None, batches, plan, "texts")
-
-        features = self.cached_texts.get_or_encode([inputs.keys[i] for i in key_positions], encode)
-        return features[send(key_index[string_index], features.device)]
+            return encode_distinct_texts(self, texts)
 
     def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
         """Return the scores of N images and M texts, to be read in blocks (`cosmos_eval.engine.scores`).
@@ -315,18 +252,6 @@ class Engine:
     def score_pairs(self, images: Sequence[ImageSource], texts: Sequence[str], pairs: Tensor) -> Tensor:
         """Return the scores (P,) float32, on the CPU, of pairs (P, 2) int64 of an image index and a text index."""
         return self.score(images, texts).of_pairs(pairs)
-
-    def count_texts(self, texts: Sequence[str], distinct_index: Tensor, inputs: TextInputs | None = None) -> None:
-        """Count the N texts of the benchmark and those among them that the model truncates.
-
-        `texts` are the M distinct ones, `distinct_index` (N,) int64 has the index of each text among them, and `inputs`
-        is None if the model gets the texts as parts of pairs.
-        """
-        context_length = inputs.context_length if inputs else 0
-        context_length = context_length or int(getattr(self.model, "context_length", None) or 0)
-        is_truncated = find_truncated_texts(self.model, texts, inputs.lengths if inputs else None, context_length)
-        alike = are_truncated_alike(self.model, texts, inputs.keys if inputs else texts, is_truncated)
-        self.text_counts.add(is_truncated, distinct_index, context_length or None, alike)
 
     def window_features(
         self,
@@ -393,7 +318,7 @@ class Engine:
         with tower_precision(self.precision, self.device):
             return normalise_features(self.batch_splitter.encode("images", batch, self.tower), images, image_name)
 
-    def _precomputed_features(
+    def precomputed_features(
         self, read_features: Callable[[Any], Tensor], items: Sequence[Any], name: Callable[[Any], str], unit: str
     ) -> Tensor:
         activity = f"moving the features of {len(items):,} {unit} to {self.device}; give --device cpu or more memory"
@@ -434,7 +359,7 @@ class Engine:
                 yield number, result
                 self.layer_progress.finish(sizes[number])
 
-    def _encode_planned(
+    def encode_planned(
         self, work: Work, common: Any, batches: Iterable[Any], plan: Sequence[Sequence[int]], unit: str
     ) -> EncodedBatches:
         """Encode batches on all ranks; `plan` has the positions of the members of each batch."""
@@ -442,7 +367,7 @@ class Engine:
         for number, features in self.encode_on_ranks(work, common, batches, sizes, unit, f"encoding {unit}"):
             yield plan[number], features.to(self.device)
 
-    def _store_names(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:
+    def store_names(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:
         """Store the names of items for `cosmos-eval cache export`."""
         if self.model_cache is not None:
             with phase("store"):

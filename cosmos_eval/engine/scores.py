@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.distinct_items import count_texts
 from cosmos_eval.engine.embedding_scores import DotProductScores, transform_scores
 from cosmos_eval.engine.image_loading import compute_digests
 from cosmos_eval.engine.image_text_pairs import compute_pair_scores, key_bytes
@@ -127,7 +128,7 @@ class PairScores:
         self.shape = len(image_positions), len(text_positions)
         self.first, self.rerank = first, rerank
         if first is None:  # with `first`, the engine did both when it computed the features
-            engine.count_texts(distinct_texts, self.column)
+            count_texts(engine, distinct_texts, self.column)
             engine.compare_decoders(self.inputs[0], engine.decoder)
 
     @cached_property

@@ -9,7 +9,7 @@ from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data import Data
-    from cosmos_eval.engine.engine import TaskEngine
+    from cosmos_eval.engine.task_engine import TaskEngine
     from cosmos_eval.protocol.benchmark import Benchmark
     from cosmos_eval.protocol.task_info import TaskInfo
     from cosmos_eval.tasks.outcome import Outcome

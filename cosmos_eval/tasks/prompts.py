@@ -15,8 +15,8 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data.class_prompts import Templates
 from cosmos_eval.engine.embedding_scores import DotProductScores
-from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import Scores
+from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.unit_features import normalise_features
 from cosmos_eval.metrics.query_scores import MeanOverPrompts, QueryScores
 from cosmos_eval.protocol.benchmark import Benchmark

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from cosmos_eval.datasets.data import ClassificationData
-from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.accuracy import compute_class_rank_counts, expected_topk
 from cosmos_eval.metrics.class_means import class_means

@@ -7,7 +7,7 @@ import torch
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import MultilabelData
 from cosmos_eval.datasets.data.multilabel import PRESENT, UNDECIDED
-from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.average_precision import RankedClass, ResampledPrecisions, rank_classes
 from cosmos_eval.metrics.proportion import estimate_proportion

@@ -11,7 +11,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.datasets.languages.words import LanguageWords, languages_of
-from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.accuracy import compute_class_rank_counts, expected_topk
 from cosmos_eval.protocol.benchmark import Benchmark

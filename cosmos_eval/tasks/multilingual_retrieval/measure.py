@@ -6,7 +6,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import MultilingualRetrievalData
-from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.ranks import expected_hit, expected_rank
 from cosmos_eval.protocol.benchmark import Benchmark

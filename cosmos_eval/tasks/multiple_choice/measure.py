@@ -6,7 +6,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import ChoiceData
-from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.choice_accuracy import choice_accuracy
 from cosmos_eval.metrics.jaccard import expected_jaccard

@@ -10,9 +10,9 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import PerceptionData
-from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.match_logits import match_logits
 from cosmos_eval.engine.scores import Scores
+from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.bootstrap import Estimator
 from cosmos_eval.metrics.item_accuracy import (

@@ -11,7 +11,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData, SplitData
-from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.metrics.accuracy import ClassRankCounts, compute_class_rank_counts, expected_topk
 from cosmos_eval.metrics.class_means import class_means
 from cosmos_eval.metrics.least_squares import TIE_DECIMALS, draw_shots, fit_least_squares

@@ -27,7 +27,7 @@ from cosmos_eval.protocol.task_info import Refuse, TaskInfo
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data import RetrievalData
-    from cosmos_eval.engine.engine import TaskEngine
+    from cosmos_eval.engine.task_engine import TaskEngine
     from cosmos_eval.protocol.benchmark import Benchmark
     from cosmos_eval.tasks.outcome import Outcome
 

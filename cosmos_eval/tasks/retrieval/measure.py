@@ -13,8 +13,8 @@ from cosmos_core.plugins import resolve
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import RetrievalData
 from cosmos_eval.datasets.data.retrieval import NO_IMAGE
-from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import PairScores, Scores
+from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.query_scores import QueryScores, SelectedQueries
 from cosmos_eval.metrics.ranks import expected_hit, expected_rank
