@@ -1,6 +1,5 @@
 """The readers of further compositional benchmarks: what they read, and their messages about wrong files."""
 
-import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +10,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.perception.countbench import replace_number
 from tests.helpers.composition_on_disk import WRITE, valse_row
-from tests.helpers.datasets_on_disk import define
+from tests.helpers.datasets_on_disk import define, replace_content
 from tests.helpers.perception_on_disk import small
 
 
@@ -183,12 +182,7 @@ VSR_ROW = {"image": "000000000000.jpg", "caption": "a", "label": 1, "relation": 
 )  # fmt: skip
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, name: str, file: str, content, message: str):
     WRITE[name](tmp_path)
-    path = tmp_path / file
-    assert path.is_file()
-    if content is None:
-        path.unlink()
-    else:
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    replace_content(tmp_path / file, content)
     assert message in refusal(name, tmp_path)
 
 

@@ -19,6 +19,15 @@ def write_image(path: Path, seed: int = 0, size: int = 8) -> Path:
     return path
 
 
+def replace_content(path: Path, content: Any) -> None:
+    """Replace a file's content by a text, or by a value as JSON; None removes the file."""
+    assert path.is_file()
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
 def write_json(path: Path, content: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")

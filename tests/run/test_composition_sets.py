@@ -19,6 +19,7 @@ from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.perception.annotation_files import parts_of_address
 from cosmos_eval.run.evaluate import evaluate
 from tests.helpers.composition_sets_on_disk import DIFFICULT, LABELS, NAMES, PRESENT, WRITE
+from tests.helpers.datasets_on_disk import replace_content
 from tests.helpers.perception_on_disk import small
 from tests.helpers.stand_ins import Constant, FeatureScoring
 
@@ -199,12 +200,7 @@ ROW = ["0.jpg", {}, [1, 0], [1, 1]]
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, name: str, file: str, content, message: str):
     WRITE[name](tmp_path)
-    path = tmp_path / file
-    assert path.is_file()
-    if content is None:
-        path.unlink()
-    else:
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    replace_content(tmp_path / file, content)
     with pytest.raises(RequestError) as caught:
         datasets.load(small(name), tmp_path)
     assert message in str(caught.value)
