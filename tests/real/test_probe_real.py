@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression as SklearnRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from benchmarks.probe_cases import QUICK, Part, fit_clip_benchmark
+from cosmos_core.threads import one_thread
 from cosmos_eval.metrics.least_squares import draw_shots, fit_least_squares
-from cosmos_eval.metrics.logistic_regression import LogisticRegression, single_thread
+from cosmos_eval.metrics.logistic_regression import LogisticRegression
 from cosmos_eval.metrics.nearest_neighbours import knn_accuracy
 from cosmos_eval.metrics.strength_search import choose_strength
 from cosmos_eval.progress import Silent
@@ -57,7 +58,7 @@ def test_the_accuracy_is_that_of_clip_benchmark_within_the_noise_of_the_test_ima
     is_val = torch.arange(len(features)) % 3 == 0
     parts = {name: Part(features[of], labels[of]) for name, of in (("train", ~is_val), ("val", is_val))}
     plan = replace(QUICK, classes=10)
-    with single_thread(True):
+    with one_thread():
         model, _ = fit_clip_benchmark(parts, plan)
     with torch.no_grad():
         peer = model(test).argmax(1) == truth
