@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.random_model import random_model
+from benchmarks.random_model import image_size, random_model
 from benchmarks.train_throughput import TINY, Case, config_of, seconds_of_steps
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.engine import Engine
@@ -55,7 +55,7 @@ def rate_forward(smoke: "Smoke") -> None:
 def tower_rate(smoke: "Smoke", model: "OpenClipModel", precision: str, size: int) -> float:
     """Images a second of the tower, as the engine calls it: weights cast once."""
     tower = ImageTower(model)
-    x = torch.randn(size, 3, *model.network.visual.image_size, device=smoke.device)  # type: ignore[union-attr]
+    x = torch.randn(size, 3, *image_size(model), device=smoke.device)
     if smoke.device.type == "cuda":
         x = x.contiguous(memory_format=torch.channels_last)
     with kept_casts(model, keeps_casts(precision, smoke.device, False)), tower_precision(precision, smoke.device):
@@ -161,11 +161,9 @@ def rate_loaded_training(smoke: "Smoke") -> None:
         (str(index), files[index % 32], {"raw_caption": text, "shortIB_captions": text, "longIB_captions": text})
         for index in range(case.batch * (steps + 1))
     ]
-    config = replace(
-        config_of(case, str(smoke.device), tiny=smoke.tiny),
-        **{"steps": steps, "warmup": 1, "workers": workers, "lanes": lanes},
-        **{"log_every": steps - 1, "samples": len(samples), "out": ""},
-    )
+    config = config_of(case, str(smoke.device), tiny=smoke.tiny)
+    config = replace(config, steps=steps, warmup=1, workers=workers, lanes=lanes, samples=len(samples), out="")
+    config = replace(config, log_every=steps - 1)
     loader = open_loader(config, config.required_views(), build_tokenizer(Workload(config).model["text_cfg"]), samples)
     loader.change_on_device(smoke.device.type == "cuda")
     batches = loader.batches()

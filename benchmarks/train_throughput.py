@@ -57,7 +57,7 @@ COLUMNS = (
     "peak GiB",
     "planned GiB",
 )
-TINY = {
+TINY: dict[str, Any] = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
     "text_cfg": {"context_length": 16, "vocab_size": 300, "width": 32, "heads": 2, "layers": 2},

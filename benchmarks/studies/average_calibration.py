@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,9 @@ def small_and_large(rate: float, small: int, large: int) -> Draw:
     return draw
 
 
-def pair(name: str, images: Sequence[range], max_drop: float, churn: float, **options) -> tuple[PairedSimulation, Draw]:
+def pair(
+    name: str, images: Sequence[range], max_drop: float, churn: float, **options: Any
+) -> tuple[PairedSimulation, Draw]:
     """A simulation, and the same drawn as if no image were shared."""
     units = 1 + max(image for shown in images for image in shown)
     simulation = PairedSimulation(name, units, max_drop, joined(images, churn, **options))
