@@ -20,7 +20,7 @@ from cosmos_core.data.shards import LostSamples, entries, find_lone_end_blocks, 
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_core.short_repr import short_list
 from cosmos_core.tar_files import LONE_BLOCK
 from cosmos_core.world import World
@@ -195,7 +195,9 @@ def parse_weights(text: str, sources: list[str]) -> list[float]:
     except ValueError as error:
         raise RequestError(f"data_weights={text}: numbers joined by ::, such as 2::1") from error
     if len(weights) != len(sources):
-        raise RequestError(f"data_weights={text} has {len(weights)} weights for {len(sources)} sources of data")
+        raise RequestError(
+            f"data_weights={text} has {plural(len(weights), 'weight')} for {plural(len(sources), 'source')} of data"
+        )
     if not all(0 <= weight < float("inf") for weight in weights) or not sum(weights):
         raise RequestError(f"data_weights={text}: weights are finite, at least 0, and one of them above it")
     return weights

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cosmos_core.printable import list_counts
+from cosmos_core.printable import list_counts, plural
 
 OURS = "cosmos-eval"
 """The distribution of what no plug-in provides."""
@@ -124,9 +124,9 @@ def presets() -> None:
     for name in list_presets():
         config = load_preset(name)
         steps = steps_of(config, config.samples)[0]
-        samples = f"{config.samples:,} samples an epoch" if config.samples else "-"
+        samples = f"{plural(config.samples, 'sample')} an epoch" if config.samples else "-"
         needs = f"data={config.data}" if config.data else "--set data=SHARDS"
-        length = f"{steps:,} steps of {config.batch_size:,}" if steps else f"batches of {config.batch_size:,}"
+        length = f"{plural(steps, 'step')} of {config.batch_size:,}" if steps else f"batches of {config.batch_size:,}"
         rows.append((name, str(config.model) if isinstance(config.model, str) else "own model", samples, length, needs))
     show(("preset", "model", "samples", "length", "data"), rows)
 

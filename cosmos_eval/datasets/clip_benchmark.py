@@ -295,7 +295,7 @@ def _refuse_stray_folders(dataset: Any, root: Path, classes: int, checker: Datas
         parent = Path(samples[0][0]).parent.parent
     stray_folders = [name for name in folders if not find_images(parent / name)[0]] or folders[classes:]
     advice = f"no class: {format_names(stray_folders)}; remove it" if stray_folders else "unpack the archive again"
-    checker.refuse(f"needs {classes:,} class folders in {parent}, found {len(folders):,}; {advice}")
+    checker.refuse(f"needs {plural(classes, 'class folder')} in {parent}, found {len(folders):,}; {advice}")
 
 
 def _leave_out_classes(

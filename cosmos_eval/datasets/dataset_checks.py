@@ -178,7 +178,9 @@ class DatasetChecker:
             self.refuse(f"names an image outside its folder: {outside!r}; only files below {folder} are read")
         empty_names = sum(not name.strip() for name in names)
         if empty_names:
-            self.refuse(f"names {empty_names:,} images of {folder} with an empty name; write the name of each file")
+            self.refuse(
+                f"names {plural(empty_names, 'image')} of {folder} with an empty name; write the name of each file"
+            )
         missing_images = [name for name in names if not _is_listed(folder, name)]
         backslash_names = [
             name for name in missing_images if "\\" in name and _is_listed(folder, name.replace("\\", "/"))

@@ -167,7 +167,7 @@ def templates_by_class(templates: Any, class_names: list[str], checker: DatasetC
     missing_names = [name for name in class_names if name not in templates]
     if missing_names:
         checker.refuse(
-            f"has no prompts for {len(missing_names):,} classes: {format_names(missing_names)}; add them to "
-            "prompts.templates"
+            f"has no prompts for {plural(len(missing_names), 'class', 'classes')}: {format_names(missing_names)}; add "
+            "them to prompts.templates"
         )
     return [list(templates[name]) for name in class_names]

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from cosmos_core.printable import plural
+
 HEADER_BYTES = 128
 COMPRESSED, MATRIX = 15, 14
 TEXT_CODES = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
@@ -92,7 +94,10 @@ def _read_elements(matrix: "_Matrix", fields: Sequence[str], order: str) -> list
         raise MatError(f"it has no field {missing[0]}")
     cells = matrix.parts[2:]
     if len(cells) != matrix.size * len(names):
-        raise MatError(f"it has {len(cells):,} values for {matrix.size:,} elements of {len(names)} fields")
+        raise MatError(
+            f"it has {plural(len(cells), 'value')} for {plural(matrix.size, 'element')} of "
+            f"{plural(len(names), 'field')}"
+        )
     chosen = [(field, names.index(field)) for field in fields]
     return [
         {field: _read_value(cells[i * len(names) + position], order) for field, position in chosen}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.prompts import DEFAULT_TEMPLATES, check_templates, resolve_prompts
@@ -133,7 +134,9 @@ def as_templates(templates: Any, class_names: Sequence[str]) -> list[str] | list
             return list(resolved)
         missing = [name for name in class_names if name not in resolved]
         if missing:
-            raise RequestError(f"has no templates for {len(missing):,} classes: {format_names(missing)}")
+            raise RequestError(
+                f"has no templates for {plural(len(missing), 'class', 'classes')}: {format_names(missing)}"
+            )
         return [list(resolved[name]) for name in class_names]
     listed = as_list(templates, "templates")
     if listed and all(isinstance(entry, list | tuple) for entry in listed):

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.base import LoadedModel
 from cosmos_eval.models.code_identity import identify_modules, settings_of, unsaved_tensors, without_addresses
@@ -81,8 +82,8 @@ def _find_wrapper(network: nn.Module, others: list[Any]) -> Callable[[], LoadedM
 
         return partial(HeldDualEncoder, network, *others, spec=spec)
     raise RequestError(
-        f"evaluate() was given a {type(network).__name__} with {len(others)} further parts, which fits none of the "
-        f"known forms; {HOW}"
+        f"evaluate() was given a {type(network).__name__} with {plural(len(others), 'further part')}, which fits none "
+        f"of the known forms; {HOW}"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.metrics.detectable_drop import POWER, detectable_drop, measure_power_inputs
 from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.metrics.paired_drop import drop_interval, drop_p_value
@@ -345,6 +346,6 @@ def _refuse_few_resamples(pairs: Mapping[str, tuple[Result, Result]], count: int
     needed = int(count / settings.alpha)
     if resampled and settings.resamples < needed:
         raise RequestError(
-            f"--resamples {settings.resamples} cannot find anything at alpha {settings.alpha:g} among {count} tests; "
-            f"give at least {needed}"
+            f"--resamples {settings.resamples} cannot find anything at alpha {settings.alpha:g} among "
+            f"{plural(count, 'test')}; give at least {needed}"
         )

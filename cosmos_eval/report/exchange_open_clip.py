@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_text
 from cosmos_eval.report.board_references import COLUMNS
@@ -141,7 +142,10 @@ def _rows(path: Path, lines: list[list[str]]) -> Iterator[dict[str, Any]]:
         if not any(line):
             continue
         if len(line) != len(header):
-            raise RequestError(f"{path}:{number}: {len(line)} values for {len(header)} columns; fetch the file again")
+            raise RequestError(
+                f"{path}:{number}: {plural(len(line), 'value')} for {plural(len(header), 'column')}; fetch the file "
+                "again"
+            )
         for column, text in zip(header, line, strict=True):
             for benchmark, metric in our_columns.get(column, []) if text.strip() else []:
                 yield {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.protocol.feature_transforms import NONE as NO_TRANSFORMS
@@ -101,8 +102,8 @@ class Result:
         images = self.dataset.n.get("images", 0)
         limit = f", limit {self.limit:,}" if self.limit is not None else ""
         return (
-            f"Result({self.label} on {self.benchmark_name}: {self.primary} {scale * metric.value:.2f}{unit} "
-            f"[{low}, {high}], {images:,} images, {self.precision}{limit})"
+            f"Result({self.label} on {self.benchmark_name}: {self.primary} {scale * metric.value:.2f}{unit} [{low}, "
+            f"{high}], {plural(images, 'image')}, {self.precision}{limit})"
         )
 
     @property

@@ -166,7 +166,7 @@ def test_sources_of_two_kinds_are_drawn_from_by_their_sizes(tmp_path: Path):
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
-        ("1", "1 weights for 2 sources"),
+        ("1", "1 weight for 2 sources"),
         ("1::x", "numbers joined by ::"),
         ("0::0", "one of them above"),
         ("1::-1", "at least 0"),

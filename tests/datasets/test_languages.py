@@ -227,7 +227,7 @@ def test_data_in_memory_are_checked_and_limited():
     assert [part.texts[j] for j in part.texts_in(1)] == ["image 0", "encore 0", "image 2", "encore 2"]
     assert part.image_of_text.tolist() == [0, 1, 0, 0, 1, 1]
     assert data.problems() == []
-    with pytest.raises(RequestError, match="got 4 images and 1 captions in de"):
+    with pytest.raises(RequestError, match="got 4 images and 1 caption in de"):
         MultilingualRetrievalData.from_captions(images, {"de": ["x"]})
     lacking = data.replaced(texts=data.texts[:-2], image_of_text=data.image_of_text[:-2])
     assert "8 texts" not in lacking.problems()[0]

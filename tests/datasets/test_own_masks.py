@@ -205,7 +205,7 @@ def test_a_list_suffixes_and_nested_folders(tmp_path):
         (np.array([[0, 1]]), "rgb", {"colours": {"1 2 3": "tree"}}, "'tree' in dataset.colours, which is neither"),
         (np.array([[0]]), "rgb", {"colours": {"1 2 3": "sky", "#010203": "car"}}, "has the colour #010203 twice"),
         (np.array([[0]]), "rgb", {"colours": {"1 2 3": "sky"}, "ignore_index": 0}, "ignore_index, which means nothing"),
-        (np.array([[0]]), "index", {"palette": ["#000000"]}, "1 colours in dataset.palette for 3 classes"),
+        (np.array([[0]]), "index", {"palette": ["#000000"]}, "1 colour in dataset.palette for 3 classes"),
         (np.array([[0]]), "index", {"class_names": ["a", "a", "b"]}, "two classes called a"),
         (np.array([[0]]), "index", {"class_names": ["a", "b"]}, "3 entries for 2 classes"),
         (np.array([[0]]), "index", {"class_names": ["road", "sky", "car"]}, "write them in the order of the classes"),

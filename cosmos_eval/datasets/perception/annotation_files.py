@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_list, short_repr
 from cosmos_core.text_files import parse_integer, read_text
 from cosmos_eval.datasets.dataset_checks import DatasetChecker, require_inside_data_root
@@ -56,7 +57,10 @@ def read_table(path: Path, columns: tuple[str, ...], checker: DatasetChecker) ->
                 _check_header(header, columns, path, checker)
                 continue
             if len(cells) != len(header):
-                checker.refuse(f"finds {len(cells)} cells for {len(header)} columns in {path}:{reader.line_num}")
+                checker.refuse(
+                    f"finds {plural(len(cells), 'cell')} for {plural(len(header), 'column')} in "
+                    f"{path}:{reader.line_num}"
+                )
             rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
     except csv.Error as error:
         checker.refuse(f"cannot use {path}:{reader.line_num}: {error}")

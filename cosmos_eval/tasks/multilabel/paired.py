@@ -33,8 +33,8 @@ def paired(
     baseline, candidate = (_stack_scores(frame) for frame in frames)
     if baseline.shape != candidate.shape:
         raise RequestError(
-            f"samples of {baseline.shape[1]:,} classes in the baseline and {candidate.shape[1]:,} in the candidate; "
-            "measure both again with run --overwrite"
+            f"samples of {plural(baseline.shape[1], 'class', 'classes')} in the baseline and {candidate.shape[1]:,} "
+            "in the candidate; measure both again with run --overwrite"
         )
     present, undecided = (_split_classes(frames[0][name]) for name in ("labels", "undecided"))
     labels = build_labels(present, undecided, baseline.shape[1])
