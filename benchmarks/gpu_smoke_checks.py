@@ -214,7 +214,7 @@ def check_ranks(smoke: "Smoke") -> None:
             if done.returncode:
                 raise RuntimeError(f"{name} rank: exit code {done.returncode}; {done.stderr[-1500:]}")
             (path,) = out.glob("*/*/RESULT.json")
-            metrics.append({key: one["value"] for key, one in json.loads(path.read_text())["metrics"].items()})
+            metrics.append({key: metric["value"] for key, metric in json.loads(path.read_text())["metrics"].items()})
     smoke.check("metrics of two ranks that differ", sum(metrics[0][key] != metrics[1][key] for key in metrics[0]), 0)
 
 

@@ -22,7 +22,7 @@ from cosmos_eval.datasets.toybox.scenes import Scene
 # Two threads, or one for each of several workers: figures are bit-identical for one number of threads only.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
-# A busy machine is no failure, and a run of the same code gives the same verdict; new examples are drawn with
+# A busy machine is not a failure, and a run of the same code gives the same verdict; new examples are drawn with
 # `--hypothesis-profile explore`.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None)

@@ -20,14 +20,14 @@ app = typer.Typer(
 
 @app.command(epilog="Example: cosmos-eval list models")
 def models() -> None:
-    """Kinds of model spec with their families and what they can be asked, and the released COSMOS checkpoints."""
+    """Kinds of model spec with their families and what they support, and the released COSMOS checkpoints."""
     from cosmos_eval.models.spec import MODELS, list_models
 
     rows = []
     for model in list_models():
         source = source_of(MODELS, model.spec.partition(":")[0])
         rows.append((model.spec, model.about, model.needs, source, model.can or "-", model.families or "-"))
-    show(("model", "what it is", "needs", "from", "can be asked", "families"), rows)
+    show(("model", "what it is", "needs", "from", "supports", "families"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list benchmarks")

@@ -33,7 +33,7 @@ def read_runs(segmentation: Any, height: int, width: int) -> np.ndarray:
         (R,) int64, whose sum is height x width.
 
     Raises:
-        ShapeError: it is no region of an image of this size.
+        ShapeError: it is not a region of an image of this size.
     """
     if isinstance(segmentation, dict):
         size, counts = segmentation.get("size"), segmentation.get("counts")
@@ -73,7 +73,7 @@ def _decompress(text: str, pixels: int) -> list[int]:
     for character in text:
         code = ord(character)
         if not LOWEST_CODE <= code <= HIGHEST_CODE or shift > 60 or len(counts) > pixels + 2:
-            raise ShapeError("its counts are no compressed run lengths")
+            raise ShapeError("its counts are not compressed run lengths")
         bits = code - LOWEST_CODE
         value |= (bits & 0x1F) << shift
         shift += 5

@@ -134,7 +134,7 @@ def find_images(folder: Path) -> tuple[list[str], list[str]]:
     for current, inner_folders, names in os.walk(folder, followlinks=True):
         inner_folders[:] = sorted(name for name in inner_folders if not is_side_folder(name))  # os.walk visits these
         real_path = os.path.realpath(current)
-        if real_path in visited_folders:  # a link to a folder above would be followed for ever
+        if real_path in visited_folders:  # a link to a folder above would be followed forever
             inner_folders[:] = []
             continue
         visited_folders.add(real_path)

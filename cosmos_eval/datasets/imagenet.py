@@ -48,7 +48,7 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
 
     Raises:
         DataProblems: fewer images than expected (with the missing class folders), images of the label file that are
-            missing, labels that are no class or in another order.
+            missing, labels that are not a class or in another order.
     """
     checker = DatasetChecker(benchmark, data_root)
     wnids = imagenet_wnids()

@@ -121,7 +121,7 @@ def _build_multiple_choice(records: Records, benchmark: Any) -> ChoiceData:
             )
         answer = record["answer"]
         right = answer if isinstance(answer, list) else [answer]
-        is_position = [isinstance(one, int) and not isinstance(one, bool) and 0 <= one < candidates for one in right]
+        is_position = [type(position) is int and 0 <= position < candidates for position in right]
         if not right or not all(is_position):
             name = records.name_in_file["answer"]
             records.refuse(

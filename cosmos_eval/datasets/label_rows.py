@@ -76,7 +76,7 @@ def _parse_array(content: bytes, place: str, checker: DatasetChecker) -> np.ndar
         return _read_array(content)
     except (ValueError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError, EOFError) as error:
         reason = str(error).partition("\n")[0]
-        checker.refuse(f"cannot read {place}: it is no numpy array of numbers ({reason:.80}); fetch the shard again")
+        checker.refuse(f"cannot read {place}: it is not a numpy array of numbers ({reason:.80}); fetch the shard again")
 
 
 def _read_array(content: bytes) -> np.ndarray:

@@ -51,7 +51,7 @@ def read_number_matrix(content: bytes, variable: str) -> np.ndarray:
     """
     matrix, order = _find_variable(content, variable)
     if not FIRST_NUMBER <= matrix.kind <= LAST_NUMBER or len(matrix.dimensions) != 2 or matrix.is_complex:
-        raise MatError(f"its variable {variable} is no matrix of numbers")
+        raise MatError(f"its variable {variable} is not a matrix of numbers")
     kind, body = matrix.parts[0] if matrix.parts else (0, b"")
     if kind not in NUMBER_CODES:
         raise MatError("it has values of an unknown type")
@@ -68,7 +68,7 @@ def _size_of(kind: int) -> int:
 def _find_variable(content: bytes, variable: str) -> "tuple[_Matrix, str]":
     """Return a variable of a file, and the byte order of the file."""
     if len(content) < HEADER_BYTES or content[126:128] not in (b"IM", b"MI"):
-        raise MatError("it is no MAT-file of level 5")
+        raise MatError("it is not a MAT-file of level 5")
     order = "<" if content[126:128] == b"IM" else ">"
     for kind, body in _elements(content[HEADER_BYTES:], order):
         if kind == COMPRESSED:
@@ -82,7 +82,7 @@ def _find_variable(content: bytes, variable: str) -> "tuple[_Matrix, str]":
 
 def _read_elements(matrix: "_Matrix", fields: Sequence[str], order: str) -> list[dict[str, str | float]]:
     if matrix.kind != STRUCT or len(matrix.parts) < 2:
-        raise MatError(f"its variable {matrix.name} is no struct array")
+        raise MatError(f"its variable {matrix.name} is not a struct array")
     (width,) = _numbers(matrix.parts[0], order)[:1] or [0]
     _, names_text = matrix.parts[1]
     if not 1 <= width <= len(names_text):

@@ -1,4 +1,4 @@
-"""Images that a caller hands over in Python: paths, encoded bytes, PIL images, arrays, items of a dataset object.
+"""Images that a caller passes in Python: paths, encoded bytes, PIL images, arrays, items of a dataset object.
 
 A path and encoded bytes have the digest of the file with these bytes, so that data in memory and the same data on disk
 share a fingerprint and cached features. An image that is already decoded has no encoded bytes: its digest is that of

@@ -1,4 +1,4 @@
-"""Segmentation masks that a caller hands over in Python: arrays, PIL images, paths."""
+"""Segmentation masks that a caller passes in Python: arrays, PIL images, paths."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def as_masks(masks: Sequence[Any], keys: Sequence[str], classes: int) -> list[Ma
         classes: number of classes; labels are 0 to classes - 1, or `IGNORED`.
 
     Raises:
-        RequestError: a mask of another kind, files that are not there, or labels that are no class.
+        RequestError: a mask of another kind, files that are not there, or labels that are not a class.
     """
     converted = [_as_mask(mask, key, classes) for mask, key in zip(masks, keys, strict=True)]
     missing = [str(path) for path in (getattr(mask, "path", None) for mask in converted) if path and not path.is_file()]

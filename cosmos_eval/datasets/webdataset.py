@@ -81,7 +81,7 @@ class WebDataset:
             shards: name -> samples, in the order of the shards.
 
         Raises:
-            DataProblems: labels that are no numbers, unexpected counts.
+            DataProblems: labels that are not numbers, unexpected counts.
         """
         _remark_on_shards(shards, self.checker)
         images = [image for samples in shards.values() for image in samples.images]
@@ -144,7 +144,7 @@ def read_webdataset(benchmark: Any, data_root: Path) -> Data:
 
     Raises:
         DataProblems: missing files or shards (named), a broken shard, a sample without image or label, a label that
-            is no number, unexpected counts.
+            is not a number, unexpected counts.
     """
     checker = DatasetChecker(benchmark, data_root)
     split = checker.options.get("split", DEFAULT_SPLIT)

@@ -288,7 +288,9 @@ def _check_arrays(names: np.ndarray, embeddings: np.ndarray, path: Path, names_k
     """RequestError unless these are N unique names and (N, D) finite float32 embeddings."""
     if not isinstance(names, np.ndarray) or not isinstance(embeddings, np.ndarray):
         # numpy returns bytes for a member of the archive that is not in npy format
-        raise RequestError(f"{path}: {names_key!r} or 'embeddings' is no array; write it with numpy.savez, no pickles")
+        raise RequestError(
+            f"{path}: {names_key!r} or 'embeddings' is not an array; write it with numpy.savez, no pickles"
+        )
     if names.ndim != 1 or names.dtype.kind != "U":
         raise RequestError(f"{path}: {names_key!r} is {names.dtype} {names.shape}; it must be a unicode array (N,)")
     if embeddings.dtype != np.float32 or embeddings.ndim != 2 or len(embeddings) != len(names) or not embeddings.size:

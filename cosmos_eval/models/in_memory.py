@@ -62,7 +62,7 @@ def wrap_held(model: Any, device: str | torch.device | None) -> LoadedModel | No
 
 
 def _find_wrapper(network: nn.Module, others: list[Any]) -> Callable[[], LoadedModel] | None:
-    """Return what makes the adapter of a network with its further parts; None for a network alone that is no COSMOS."""
+    """Return what makes the adapter of a network with further parts; None for a network alone that is not a COSMOS."""
     spec = name_network(network)
     if not others:
         from cosmos_core.model import COSMOS

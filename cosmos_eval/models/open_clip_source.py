@@ -283,7 +283,7 @@ def parse_architecture(spec: ModelSpec) -> tuple[str, bool | None]:
         )
     reason = why_no_dual_encoder(_config_of(arch))
     if reason:
-        raise RequestError(f"{spec.text}: {arch} is no model of images and texts that can be read: {reason}")
+        raise RequestError(f"{spec.text}: {arch} is not a model of images and texts that can be read: {reason}")
     if arch != spec.name or spec.selector == "quickgelu":
         return arch, True
     return arch, False if spec.selector == "gelu" else None

@@ -73,7 +73,9 @@ def read_modules(folder: Path, spec: str) -> list[SavedModule]:
     if not isinstance(entries, list) or not entries or not all(
         isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in fields) for entry in entries
     ):  # fmt: skip
-        raise RequestError(f"{spec}: {folder / MODULES} is no list of modules with {', '.join(fields)}; copy it again")
+        raise RequestError(
+            f"{spec}: {folder / MODULES} is not a list of modules with {', '.join(fields)}; copy it again"
+        )
     return [
         module
         for entry in entries

@@ -66,7 +66,7 @@ def compare(baseline: Located, candidate: Located, settings: Settings, suite: Su
         if not whole:
             raise RequestError(
                 "there is no average to test: "
-                + ("; ".join(f"{one.name}: {why}" for one, why in averages) or "give --suite")
+                + ("; ".join(f"{average.name}: {why}" for average, why in averages) or "give --suite")
             )
         metrics = {name: [] for name in metrics}
     count = max(1, sum(map(len, metrics.values())) + len(whole))

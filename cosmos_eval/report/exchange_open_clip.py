@@ -120,7 +120,7 @@ def read_open_clip(path: Path) -> pd.DataFrame:
     """References from one of open_clip's tables, from the columns that have a benchmark here.
 
     Raises:
-        RequestError: not such a table, a line of another length, or a value that is no fraction; names file and line.
+        RequestError: not such a table, a line of another length, a value that is not a fraction; names file and line.
     """
     try:
         lines = list(csv.reader(io.StringIO(read_text(path), newline="")))
@@ -162,6 +162,6 @@ def _fraction(text: str, where: str, column: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise RequestError(
-            f"{where}: {column} is {short_repr(text)}, not a fraction from 0 to 1; mend the line or take it out"
+            f"{where}: {column} is {short_repr(text)}, not a fraction from 0 to 1; correct the line or remove it"
         )
     return value

@@ -91,9 +91,9 @@ class Result:
         if task is None or not task.class_metric:
             return None
         ending = f"/{task.class_metric}"
-        named = {name.removesuffix(ending): one for name, one in self.metrics.items() if name.endswith(ending)}
+        named = {name.removesuffix(ending): metric for name, metric in self.metrics.items() if name.endswith(ending)}
         names, metrics = list(named), list(named.values())
-        return class_table(task.class_metric, names, [one.n for one in metrics], metrics, ()) if named else None
+        return class_table(task.class_metric, names, [metric.n for metric in metrics], metrics, ()) if named else None
 
     def __repr__(self) -> str:
         metric = self.metrics[self.primary]

@@ -447,7 +447,7 @@ def test_values_that_a_constructor_refuses_are_told_in_one_line():
     [
         ("tests.core.absent:SigLip", "ModuleNotFoundError: No module named 'tests.core.absent'"),
         ("tests.core.siglip:Absent", "AttributeError"),
-        ("tests.core.siglip:put_distribution", "it is no subclass of cosmos_core.objectives.Objective"),
+        ("tests.core.siglip:put_distribution", "it is not a subclass of cosmos_core.objectives.Objective"),
         ("tests.core.siglip:Objective", "it has no forward"),
         ("tests.core.siglip:InstanceViews", "its views must be a classmethod"),
     ],

@@ -192,7 +192,7 @@ def test_a_map_of_class_names_renames_labels(tmp_path: Path, labels: tuple[str, 
     assert (list(data.class_names), data.labels.tolist()) == (["a cat", "a dog"], [1, 0])
     message = refusal(tmp_path, "classification", {**A, "class_names": {first: "a dog"}})
     assert "mine.jsonl:2: the label " in message
-    assert message.endswith("is no key of the map prompts.class_names; add its name")
+    assert message.endswith("is not a key of the map prompts.class_names; add its name")
 
 
 @pytest.mark.parametrize(

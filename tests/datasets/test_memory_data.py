@@ -127,7 +127,10 @@ def test_labels_are_indices_or_names_and_templates_any_form_of_a_definition():
         (lambda: MultilabelData.from_lists(pil(), np.zeros(4), ["a"]), "must have 2 dimensions"),
         (lambda: MultilabelData.from_lists(pil(), np.eye(4, 3).tolist(), ["a", "b", "c"]), r"numpy.array\(labels\)"),
         (lambda: MultilabelData.from_lists(pil(), [[True, False]] * 4, ["a", "b"]), r"numpy.array\(labels\)"),
-        (lambda: ClassificationData.from_lists(pil(), [None, "a", "b", "a"]), "labels that are no names, such as None"),
+        (
+            lambda: ClassificationData.from_lists(pil(), [None, "a", "b", "a"]),
+            "labels that are not names, such as None",
+        ),
         (lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], names=5), "names must be a list, not 5"),
         (lambda: RetrievalData.from_pairs(pil(), ["a"] * 4, names=5), "names must be a list, not 5"),
         (lambda: make_benchmark(ClassificationData.from_lists(pil(), [0] * 4, ["a"], name=5)), "is a text, not 5"),

@@ -258,11 +258,11 @@ def test_an_image_that_exif_turns_needs_a_mask_drawn_on_the_turned_image(tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"colours": {"red": "sky"}}, "'red' is no colour"),
-        ({"colours": {"1 2 300": "sky"}}, "'1 2 300' is no colour"),
+        ({"colours": {"red": "sky"}}, "'red' is not a colour"),
+        ({"colours": {"1 2 300": "sky"}}, "'1 2 300' is not a colour"),
         ({"colours": {"1 2 3": 4}}, "write the name of a class"),
         ({"colours": {}}, "colours is empty"),
-        ({"palette": [[1, 2]]}, "[1, 2] is no colour"),
+        ({"palette": [[1, 2]]}, "[1, 2] is not a colour"),
         ({"palette": [None]}, "a # without quotes begins a comment"),
         ({"class_names": "names.csv"}, "a list of texts, or a .txt or .json file"),
         ({"class_names": "names.txt"}, "names.txt"),
@@ -282,5 +282,5 @@ def test_colours_are_written_in_three_ways():
     assert parse_colour("#0A141e") == parse_colour("10 20 30") == parse_colour("10, 20,30") == (10, 20, 30)
     assert parse_colour([10, 20, 30]) == (10, 20, 30)
     for wrong in ("#fff", "1 2", [1, 2, 3.0], [True, 1, 2], 7, {}):
-        with pytest.raises(ValueError, match="is no colour"):
+        with pytest.raises(ValueError, match="is not a colour"):
             parse_colour(wrong)

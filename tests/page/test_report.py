@@ -268,7 +268,7 @@ def test_what_is_no_image_is_named_and_label_maps_links_and_hidden_files_are_pas
     for name in ("masks/1.png", ".cache/1.png", ".hidden.png", "evaluations/curve.png"):
         noise(tmp_path / name, 8)
     (tmp_path / "evaluations" / "curve.csv").write_text("step")
-    os.mkfifo(tmp_path / "pipe.png")  # whoever opens it waits for ever
+    os.mkfifo(tmp_path / "pipe.png")  # whoever opens it waits forever
     (tmp_path / "link.png").symlink_to(tmp_path / "masks" / "1.png")
     kept, left_out = embed(tmp_path, 10**6, with_curves=False)
     assert kept == []
@@ -278,7 +278,7 @@ def test_what_is_no_image_is_named_and_label_maps_links_and_hidden_files_are_pas
 
 def test_a_name_that_is_no_text_does_not_stop_the_page(tmp_path):
     write(tmp_path, one("m", "flowers", 0.5))
-    noise(tmp_path / "caf\udce9.png", 8)  # a byte that is no UTF-8
+    noise(tmp_path / "caf\udce9.png", 8)  # a byte that is not UTF-8
     page = write_report(tmp_path)
     assert page.images == 1
     assert data_of(page.path)["images"][0]["path"] == "caf\udce9.png"

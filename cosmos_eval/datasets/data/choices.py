@@ -74,14 +74,14 @@ class ChoiceData(Data):
             name, names, root: as in `ClassificationData.from_lists`; `names` has a name for each image of each item.
 
         Raises:
-            RequestError: wrong types, other lengths, or an answer that is no candidate.
+            RequestError: wrong types, other lengths, or an answer that is not a candidate.
         """
         with naming(cls.__name__):
             of_items = [image if isinstance(image, list | tuple) else [image] for image in as_list(images, "images")]
             text_lists = [[text] if isinstance(text, str) else text for text in as_list(captions, "captions")]
             texts = [as_texts(of_item, f"captions[{i}]") for i, of_item in enumerate(text_lists)]
-            answer_lists = [one if isinstance(one, list | tuple) else [one] for one in as_list(answers, "answers")]
-            right = [as_whole_numbers(one, f"answers[{i}]").tolist() for i, one in enumerate(answer_lists)]
+            answer_lists = [item if isinstance(item, list | tuple) else [item] for item in as_list(answers, "answers")]
+            right = [as_whole_numbers(item, f"answers[{i}]").tolist() for i, item in enumerate(answer_lists)]
             parts = ["all"] * len(texts) if subsets is None else as_texts(subsets, "subsets")
             if len({len(of_items), len(texts), len(right), len(parts)}) > 1:
                 raise RequestError(

@@ -71,7 +71,7 @@ class ClassificationData(Data):
             empty_classes_allowed: whether classes may have no image and are candidates all the same.
 
         Raises:
-            RequestError: wrong types, other lengths, or a label that is no class.
+            RequestError: wrong types, other lengths, or a label that is not a class.
         """
         with naming(cls.__name__):
             label_list = as_list(labels.tolist() if hasattr(labels, "tolist") else labels, "labels")

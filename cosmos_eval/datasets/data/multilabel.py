@@ -76,7 +76,7 @@ class MultilabelData(Data):
             undecided: for each image the classes for and against which it does not count.
 
         Raises:
-            RequestError: wrong types, other lengths, or a label that is no class.
+            RequestError: wrong types, other lengths, or a label that is not a class.
         """
         with naming(cls.__name__):
             sources = as_image_sources(images, root, names)
@@ -102,7 +102,7 @@ class MultilabelData(Data):
     def normalised(self) -> Self:
         class_names = as_texts(self.class_names, "class_names")
         labels = as_whole_numbers(self.labels, "labels", 2)
-        clipped = np.clip(labels, -128, 127).astype(np.int8)  # values that are no label stay none
+        clipped = np.clip(labels, -128, 127).astype(np.int8)  # values that are not labels stay none
         return (
             super()
             .normalised()

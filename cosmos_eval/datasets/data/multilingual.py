@@ -113,7 +113,7 @@ class MultilingualRetrievalData(Data):
         problems = find_broken_texts("texts", self.texts)
         wrong_codes = [repr(code) for code in self.languages if not LANGUAGE_CODE.fullmatch(code)]
         if wrong_codes:
-            problems.append(f"has languages that are no codes, such as de or zh-Hans: {format_names(wrong_codes)}")
+            problems.append(f"has languages that are not codes, such as de or zh-Hans: {format_names(wrong_codes)}")
         if len(set(self.languages)) < len(self.languages):
             problems.append("has a language twice")
         if not len(self.texts) == len(self.image_of_text) == len(self.language_of_text):

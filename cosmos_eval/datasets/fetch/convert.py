@@ -186,7 +186,7 @@ def _shard_samples(path: Path) -> Iterator[tuple[str, str, str, bytes]]:
                 if member.kind == "a folder" or is_side_file(member.name):
                     continue
                 if member.refusal() or member.size > min(MOST_IMAGE_BYTES, MOST_CONTENT):
-                    raise _refuse(path.name, f"has {member.name[:80]!r}, which is no image of a dataset")
+                    raise _refuse(path.name, f"has {member.name[:80]!r}, which is not an image of a dataset")
                 stem, _, ending = member.name.partition(".")
                 if stem != name:
                     name, image, label = stem, None, None

@@ -99,7 +99,7 @@ class CocoImages:
             background: class of the pixels in no region; None: they are ignored.
 
         Raises:
-            DataProblems: a category with annotations that is no class, or a background that is none.
+            DataProblems: a category with annotations that is not a class, or a background that is none.
         """
         if background is not None and background not in class_names:
             checker.refuse(

@@ -61,7 +61,7 @@ def read_masks(benchmark: Any, data_root: Path) -> Data:
 
     Raises:
         DataProblems: folders, masks or listed images are missing; sizes, formats or orientations that do not fit;
-            options that do not fit the masks; categories that are no classes. Everything that was found, at once.
+            options that do not fit the masks; categories that are not classes. Everything that was found, at once.
     """
     checker = DatasetChecker(benchmark, data_root)
     image_folder, masks_path = checker.require(checker.find_path("images", "folder"), _find_masks(checker))

@@ -266,7 +266,7 @@ def open_parquet(path: Path) -> pyarrow.parquet.ParquetFile:
     if start.startswith(ENCRYPTED) or end == ENCRYPTED:
         raise RequestError(f"{printable(path)} is encrypted; write it without encryption")
     if not start.startswith(MAGIC):
-        raise RequestError(f"{printable(path)} is no Parquet file; give files that begin with PAR1")
+        raise RequestError(f"{printable(path)} is not a Parquet file; give files that begin with PAR1")
     if end != MAGIC:
         raise RequestError(f"{printable(path)} is cut short: it does not end as a Parquet file; download it again")
     with naming_damage(path):

@@ -30,8 +30,8 @@ def read_winogavil(benchmark: Any, data_root: Path) -> Data:
     Options: `path` (the csv), `images` (folder of `<name>.jpg`, or with another ending).
 
     Raises:
-        DataProblems: a missing column, a cell that is no list of names, another number of candidates, an item without
-            right or without wrong candidates, an empty cue, missing images.
+        DataProblems: a missing column, a cell that is not a list of names, another number of candidates, an item
+            without right or without wrong candidates, an empty cue, missing images.
     """
     checker = DatasetChecker(benchmark, data_root)
     path, image_folder = checker.require(checker.find_path("path", "file"), checker.find_path("images", "folder"))

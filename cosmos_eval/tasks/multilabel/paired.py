@@ -28,7 +28,7 @@ def paired(
         frames: their samples, with equal images and labels in equal order.
 
     Raises:
-        RequestError: the samples have another number of classes than the metrics, or scores that are no numbers.
+        RequestError: the samples have another number of classes than the metrics, or scores that are not numbers.
     """
     baseline, candidate = (_stack_scores(frame) for frame in frames)
     if baseline.shape != candidate.shape:

@@ -65,10 +65,10 @@ def language_parts(benchmark: Benchmark, data: ClassificationData) -> Iterator[L
                 )
             classes = np.arange(len(data.class_names))
         else:
-            unknown = [one for one in words.classes if isinstance(one, str) and one not in index_of_name]
+            unknown = [name for name in words.classes if isinstance(name, str) and name not in index_of_name]
             if unknown:
                 raise RequestError(f"{where} names classes that the dataset does not have: {format_names(unknown)}")
-            classes = np.array([one if isinstance(one, int) else index_of_name[one] for one in words.classes])
+            classes = np.array([name if isinstance(name, int) else index_of_name[name] for name in words.classes])
             require_valid_index(benchmark, classes, len(data.class_names), f"class of {words.code}", "class")
             if len(np.unique(classes)) < len(classes):
                 raise RequestError(f"{where} has two names for one class; give one")

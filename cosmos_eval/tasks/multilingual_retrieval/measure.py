@@ -23,7 +23,7 @@ def validate(benchmark: Benchmark, data: MultilingualRetrievalData) -> None:
 
     Raises:
         RequestError: what `MultilingualRetrievalData.problems` finds (an image without a caption in a language, a code
-            that is no code), bad cut-offs, or a primary metric that is not reported.
+            that is not a code), bad cut-offs, or a primary metric that is not reported.
     """
     problems = data.problems()
     if problems:
