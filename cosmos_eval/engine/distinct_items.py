@@ -35,8 +35,8 @@ def encode_distinct_images(engine: "Engine", images: Sequence[ImageSource]) -> T
         decoded_count = sum(digest not in engine.resized for digest in digests)
         if decoded_count:
             verb = "is" if decoded_count == 1 else "are"
-            images = f"{decoded_count:,} of {plural(len(digests), 'image')}"
-            engine.reporter.note(f"{images} {verb} not in {engine.resized.folder} and {verb} decoded")
+            decoded = f"{decoded_count:,} of {plural(len(digests), 'image')}"
+            engine.reporter.note(f"{decoded} {verb} not in {engine.resized.folder} and {verb} decoded")
 
     def encode(missing: list[int]) -> EncodedBatches:
         plan = consecutive_batches(len(missing), engine.batch_size)
