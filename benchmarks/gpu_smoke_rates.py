@@ -109,7 +109,8 @@ def training_case(smoke: "Smoke") -> Case:
     """COSMOS's step of as many samples as the plan of a dry run fits in four fifths of the free memory."""
     if smoke.tiny or smoke.device.type != "cuda":
         return Case("fp32", 8)
-    from cosmos_core.sizing import Workload, memory
+    from cosmos_core.sizing import memory
+    from cosmos_core.workload import Workload
 
     free, _ = torch.cuda.mem_get_info(smoke.device)
     for batch in (128, 64, 32, 16):
@@ -121,7 +122,8 @@ def training_case(smoke: "Smoke") -> Case:
 
 def rate_training(smoke: "Smoke", case: Case | None = None) -> None:
     """Samples a second of COSMOS's step (ViT-B/16, 2 + 6 views) with views that are ready on the device."""
-    from cosmos_core.sizing import Workload, memory
+    from cosmos_core.sizing import memory
+    from cosmos_core.workload import Workload
 
     on_gpu, case = smoke.device.type == "cuda", case or training_case(smoke)
     config = config_of(case, str(smoke.device), tiny=smoke.tiny)
@@ -143,9 +145,9 @@ def step_figure(case: Case) -> str:
 def rate_loaded_training(smoke: "Smoke") -> None:
     """Samples a second of training with views from JPEG files, beside the step and the loader alone."""
     from cosmos_core.data.open_loader import open_loader
-    from cosmos_core.sizing import Workload
     from cosmos_core.tokenizer import build_tokenizer
     from cosmos_core.train import train
+    from cosmos_core.workload import Workload
 
     steps, workers = 3 if smoke.tiny else 20, 0 if smoke.tiny else most_workers()
     case = training_case(smoke)

@@ -192,7 +192,8 @@ def measure(case: Case, device: Any, steps: int, on_gpu: bool) -> dict[str, Any]
         seconds = seconds_of_steps(config, device, steps)
     except torch.OutOfMemoryError:
         return {"failed": "out of memory"}
-    from cosmos_core.sizing import Workload, memory, step_flops
+    from cosmos_core.sizing import memory, step_flops
+    from cosmos_core.workload import Workload
 
     work = Workload(config)
     flops = {name: count for name, count in step_flops(work).items() if name != "recomputed"}

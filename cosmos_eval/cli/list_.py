@@ -118,7 +118,7 @@ def templates(
 def presets() -> None:
     """Trainings that ship with us, for 'cosmos-eval train'."""
     from cosmos_core.config import list_presets, load_preset
-    from cosmos_core.sizing import steps_of
+    from cosmos_core.workload import steps_of
 
     rows = []
     for name in list_presets():

@@ -9,7 +9,7 @@ from cosmos_core.printable import plural
 
 if TYPE_CHECKING:
     from cosmos_core.config import TrainConfig
-    from cosmos_core.sizing import Workload
+    from cosmos_core.workload import Workload
 
 GIB = 2**30
 WIDTH = 120
@@ -24,7 +24,7 @@ def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
         RequestError: the run could not start: the batch cannot be shared, missing data, or as
             `require_settings`.
     """
-    from cosmos_core.sizing import Workload
+    from cosmos_core.workload import Workload
 
     if config.init:
         from cosmos_eval.training.initial import plan_initial
@@ -67,8 +67,8 @@ def require_settings(config: "TrainConfig", ranks: int) -> None:
     from cosmos_core.fsdp import require_fsdp
     from cosmos_core.logs import log_packages
     from cosmos_core.prepare import check_sizes, device_of
-    from cosmos_core.sizing import Workload
     from cosmos_core.step import amp_dtype
+    from cosmos_core.workload import Workload
     from cosmos_core.world import World
     from cosmos_eval.rank_environment import is_main_process
 
@@ -103,7 +103,7 @@ def parameters_line(work: "Workload") -> str:
 
 
 def length_line(config: "TrainConfig", samples: int) -> str:
-    from cosmos_core.sizing import steps_of
+    from cosmos_core.workload import steps_of
 
     steps, epoch = steps_of(config, samples)
     if not steps:

@@ -11,12 +11,14 @@ import torch
 from torch import distributed as dist
 
 from cosmos_core.errors import RequestError
+from cosmos_core.loss_costs import loss_costs
 from cosmos_core.networks import build_optimizer
 from cosmos_core.prepare import initial_model, initial_objective
 from cosmos_core.rank_agreement import state_facts
-from cosmos_core.sizing import Workload, loss_costs, memory
+from cosmos_core.sizing import memory
 from cosmos_core.step import Run, Stepper
 from cosmos_core.train import train
+from cosmos_core.workload import Workload
 from cosmos_core.world import World, leave_world
 from tests.core.siglip import SigLip
 from tests.core.sigmoid_objective import siglip
