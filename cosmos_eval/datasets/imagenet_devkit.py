@@ -46,7 +46,7 @@ def map_ground_truth(lines: list[str], path: Path, wnids: list[str], checker: Da
         if wnid is None:
             checker.refuse(f"has {line.strip()!r:.40} in line {number} of {path}, which is not a class id of {META}")
         if wnid not in index_of_wnid:
-            checker.refuse(f"has the wnid {wnid} in {meta_path}, which is none of ImageNet-1k's; unpack it again")
+            checker.refuse(f"has the wnid {wnid} in {meta_path}, which is not one of ImageNet-1k's; unpack it again")
         labels[IMAGE_NAME.format(number)] = index_of_wnid[wnid]
     return labels
 

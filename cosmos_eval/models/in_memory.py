@@ -38,7 +38,7 @@ _PROBE_SIZES = ((64, 64), (97, 131), (300, 200))
 
 
 def wrap_held(model: Any, device: str | torch.device | None) -> LoadedModel | None:
-    """Return the adapter of a model that is held in memory; None if it is none of the known forms.
+    """Return the adapter of a model that is held in memory; None if it has none of the known forms.
 
     Args:
         model: a tuple (network, preprocess, tokenizer) or (network, processor), or a `cosmos_core.COSMOS`.

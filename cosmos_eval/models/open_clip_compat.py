@@ -58,7 +58,7 @@ def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def why_no_dual_encoder(config: Mapping[str, Any]) -> str:
-    """Why a `model_cfg` is none of a model that embeds images and texts, in a few words; empty if it is one."""
+    """Why a `model_cfg` is not that of a model that embeds images and texts, in a few words; empty if it is one."""
     if "audio_cfg" in config or "genlap_cfg" in config:
         return "it embeds audio, not images"
     if "genlip_cfg" in config:

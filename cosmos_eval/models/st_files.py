@@ -103,7 +103,7 @@ def _inside(folder: Path, name: str, spec: str) -> Path:
 
 
 def read_transformer_settings(folder: Path) -> dict[str, Any]:
-    """The settings of a transformer, which are empty in models of before version 5.4."""
+    """The settings of a transformer, which are empty in models older than version 5.4."""
     path = next((folder / name for name in TRANSFORMER_CONFIGS if (folder / name).exists()), None)
     settings = read_json(path) if path is not None else {}
     if not isinstance(settings, dict):

@@ -41,7 +41,7 @@ def test_options_are_typed_merged_and_taken_away():
         (["objective=projected"], "objective projected needs a value for objective_options.width"),
         (
             ["objective=sigmoidd"],
-            "objective: 'sigmoidd' is none of cosmos, .*siglip, forgetful, projected, sigmoid",
+            "objective: 'sigmoidd' is not one of cosmos, .*siglip, forgetful, projected, sigmoid",
         ),
     ],
 )

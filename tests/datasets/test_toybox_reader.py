@@ -95,7 +95,7 @@ def test_the_shipped_definitions_have_no_problems(name, tmp_path):
         ("retrieval", {"seed": True}, "dataset.seed"),
         ("classification", {"per_class": "many"}, "dataset.per_class"),
         ("perception", {"size": 4}, "dataset.size"),
-        ("captioning", {}, "'captioning' is none of retrieval"),
+        ("captioning", {}, "'captioning' is not one of retrieval"),
     ],
 )
 def test_options_that_toybox_does_not_have_are_refused_in_one_line(task, options, message):
