@@ -20,7 +20,7 @@ from cosmos_core.data.shards import LostSamples, entries, find_lone_end_blocks, 
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_core.short_repr import short_list
 from cosmos_core.tar_files import LONE_BLOCK
 from cosmos_core.world import World
@@ -170,7 +170,9 @@ def expand_shards(pattern: str) -> list[str]:
         urls += sorted(glob.glob(path)) or [path]  # noqa: PTH207 - Path.glob takes no absolute pattern
     missing = [url for url in urls if is_local(url) and not Path(url).is_file()]
     if missing and Path(missing[0]).exists():
-        raise RequestError(f"training data {pattern}: {missing[0]} is no regular file (a folder, a pipe or a device)")
+        raise RequestError(
+            f"training data {pattern}: {missing[0]} is not a regular file (a folder, a pipe or a device)"
+        )
     if missing:
         raise RequestError(f"training data {pattern}: no file {missing[0]}; {len(missing)} of {len(urls)} missing")
     return urls
@@ -195,7 +197,9 @@ def parse_weights(text: str, sources: list[str]) -> list[float]:
     except ValueError as error:
         raise RequestError(f"data_weights={text}: numbers joined by ::, such as 2::1") from error
     if len(weights) != len(sources):
-        raise RequestError(f"data_weights={text} has {len(weights)} weights for {len(sources)} sources of data")
+        raise RequestError(
+            f"data_weights={text} has {plural(len(weights), 'weight')} for {plural(len(sources), 'source')} of data"
+        )
     if not all(0 <= weight < float("inf") for weight in weights) or not sum(weights):
         raise RequestError(f"data_weights={text}: weights are finite, at least 0, and one of them above it")
     return weights

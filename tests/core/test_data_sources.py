@@ -166,7 +166,7 @@ def test_sources_of_two_kinds_are_drawn_from_by_their_sizes(tmp_path: Path):
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
-        ("1", "1 weights for 2 sources"),
+        ("1", "1 weight for 2 sources"),
         ("1::x", "numbers joined by ::"),
         ("0::0", "one of them above"),
         ("1::-1", "at least 0"),
@@ -345,7 +345,7 @@ def test_a_caption_of_several_lines_stays_one(tmp_path: Path):
 def test_pipes_and_endless_ranges_are_refused_at_once(tmp_path: Path):
     os.mkfifo(tmp_path / "a.tar")
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(RequestError, match=r"a\.tar is no regular file"):
+    with pytest.raises(RequestError, match=r"a\.tar is not a regular file"):
         build_sources(TrainConfig(data=str(tmp_path / "a.tar")), None)
     with pytest.raises(RequestError, match="more than 10,000,000 shards"):
         build_sources(TrainConfig(data=f"{tmp_path}/{{0..99999}}-{{0..99999}}.tar"), None)

@@ -210,7 +210,7 @@ def test_own_captions_in_jsonl(tmp_path):
             [{"image": "a.png", "captions": {"de": "x"}}, {"image": "a.png", "captions": {"de": "y"}}],
             "own.jsonl:2: 'a.png' is the image of line 1, too",
         ),
-        ([{"image": "a.png", "captions": {"d e/": "x"}}], "languages that are no codes"),
+        ([{"image": "a.png", "captions": {"d e/": "x"}}], "languages that are not codes"),
     ],
 )
 def test_broken_own_captions_are_refused(lines, message, tmp_path):
@@ -227,7 +227,7 @@ def test_data_in_memory_are_checked_and_limited():
     assert [part.texts[j] for j in part.texts_in(1)] == ["image 0", "encore 0", "image 2", "encore 2"]
     assert part.image_of_text.tolist() == [0, 1, 0, 0, 1, 1]
     assert data.problems() == []
-    with pytest.raises(RequestError, match="got 4 images and 1 captions in de"):
+    with pytest.raises(RequestError, match="got 4 images and 1 caption in de"):
         MultilingualRetrievalData.from_captions(images, {"de": ["x"]})
     lacking = data.replaced(texts=data.texts[:-2], image_of_text=data.image_of_text[:-2])
     assert "8 texts" not in lacking.problems()[0]
@@ -246,7 +246,7 @@ WRONG_WORDS = [
     ({"set": "imagenet", "only": [False]}, "only must have different languages of imagenet: ar, cn, it, jp"),
     ({"only": ["ar"]}, "only must be a list of languages of the set"),
     ({"own": ["sw"]}, "own must be a map from language"),
-    ({"own": {True: {"class_names": ["a"]}}}, "True is no code of a language"),
+    ({"own": {True: {"class_names": ["a"]}}}, "True is not a code of a language"),
     ({"own": {"sw": ["a"]}}, "sw: must be a map with class_names"),
     ({"own": {"sw": {"class_names": "sw.txt"}}}, "sw: cannot read .*sw.txt"),
     ({"own": {"sw": {"class_names": "../sw.txt"}}}, "sw: the file ../sw.txt must be in the definition's own folder"),

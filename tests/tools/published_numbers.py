@@ -4,7 +4,7 @@
 
 reads the files of `TABLES` from COSMOS_SHARED_DIR (default: `../shared`). What is added here to a collected row: the
 benchmark and metric of ours that it is, where the protocol is the same; the model spec, where it is certain; the
-decimals that were printed; and whether a third party tells it (`secondary`).
+decimals that were printed; and whether a third party reports it (`secondary`).
 """
 
 import csv
@@ -56,7 +56,7 @@ def make(numbers: Path, checkpoints: Path, multilingual: Path | None = None) -> 
         multilingual: open_clip's table of multilingual retrieval; with it, also what `published_texts` has.
 
     Raises:
-        ValueError: the two tables disagree, or a figure is no percentage.
+        ValueError: the two tables disagree, or a figure is not a percentage.
     """
     rows = read(numbers)
     _check_checkpoints(rows, read(checkpoints))
@@ -128,7 +128,7 @@ def read(path: Path) -> list[dict[str, str]]:
 def _percentage(row: dict[str, str]) -> float:
     value = float(row["value"])
     if not 0 <= value <= 100:
-        raise ValueError(f"{row['paper']}, {row['model']}, {row['benchmark']}: {value:g} is no percentage")
+        raise ValueError(f"{row['paper']}, {row['model']}, {row['benchmark']}: {value:g} is not a percentage")
     return value
 
 
