@@ -50,7 +50,8 @@ class TrainConfig:
     """Sources joined by `::`, each one of: shards (path, glob, `{000..011}` range, URL, `pipe:COMMAND`), a `.csv` or
     `.tsv` file, `coco:ANNOTATIONS.json,IMAGES_FOLDER`, or `toybox`, whose records the caller passes to `train`."""
     data_weights: str = ""
-    """How often each source is drawn from, as `2::1`; empty: all sources are merged, every sample once an epoch."""
+    """How often each source is drawn from, as `2::1`; `2::1,1::1@20000` changes that after 20,000 steps. Empty: all
+    sources are merged, every sample once an epoch."""
     samples: int = 0
     """Samples in an epoch; for toybox the scenes to render. 0: all of the data (counted for local shards)."""
     workers: int = 0

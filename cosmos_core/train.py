@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cosmos_core.collapse import embedding_metrics
+from cosmos_core.compilation import report_compiler_errors
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
 from cosmos_core.data.prefetch import PrefetchedBatches
@@ -62,7 +63,11 @@ class Callback:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Result of a training. Both models are in eval mode, and whole (on the CPU after a training with `fsdp`)."""
+    """Result of a training. Both models are in eval mode.
+
+    After a training with `fsdp` they are whole, on the CPU, on the first rank only. The others, which would all need
+    memory for both, have them without weights, on the meta device; `load_checkpoint(result.checkpoint)` reads them.
+    """
 
     config: TrainConfig
     student: COSMOS
@@ -224,7 +229,8 @@ def train_steps(
                 except StoppedWaiting:
                     stop_signal, stopped_waiting = signals.received, True
                     break
-                with report_out_of_memory(f"in step {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"):
+                where = f"in step {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"
+                with report_out_of_memory(where), report_compiler_errors("set compile=false"):
                     is_last = run.step + 1 == steps or stepper.device.type == "cpu"
                     run.metrics = stepper(batch) if is_last else stepper(batch, batches.prepare)
                 run.step += 1
@@ -265,7 +271,7 @@ def train_steps(
     if stop_signal:
         raise Interrupted(stop_signal, run.step, checkpoint, quiet=not world.is_main, finished=run.step == steps)
     seconds = speed.lap()["seconds"]
-    networks = whole_network(run.student).eval(), whole_network(run.teacher).eval()
+    networks = [whole_network(network, keep=world.is_main).eval() for network in (run.student, run.teacher)]
     return TrainResult(config, *networks, run.step, seconds, metrics_lines, dict(run.skipped), checkpoint)
 
 
