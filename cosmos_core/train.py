@@ -211,6 +211,8 @@ def train_steps(
     plan = getattr(loader, "plan", None)
     if plan is not None and world.is_main and (line := describe_lone_end_blocks(plan.sources)):
         reporter.note(line)
+    if config.compile:
+        reporter.note("compile=true: torch compiles both networks in the first step, which may take minutes")
     last_line = logs.truncate(run.step)
     metrics_lines = read_metrics(logs.path) if logs.path is not None and run.step else []
     note_broken = BrokenNotes(reporter.note)
