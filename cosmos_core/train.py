@@ -33,7 +33,7 @@ from cosmos_core.step import Run, Stepper, amp_dtype
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_core.world import World, is_lost_rank_error, is_nccl_error, join_world, leave_world
 
-MEMORY_ADVICE = "lower batch_size, raise accumulate, or set grad_checkpointing=true"
+MEMORY_ADVICE = "lower batch_size, raise accumulate, or set grad_checkpointing=true (on several ranks also fsdp=true)"
 
 __all__ = ["Callback", "Run", "Stepper", "TrainResult", "initial_model", "run_length", "train"]
 
