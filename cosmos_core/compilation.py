@@ -1,7 +1,8 @@
 """torch.compile for training: both networks, and what its compiler says when it fails."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,8 +14,8 @@ from cosmos_core.printable import one_line
 COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
-def compile_networks(*networks: nn.Module) -> list[nn.Module]:
-    """The compiled networks, which share their parameters with `networks`; each is compiled when it is first called.
+def compile_networks(*networks: nn.Module) -> list[Callable[..., Any]]:
+    """The compiled networks, modules that share their parameters with `networks`; each is compiled when it is first called.
 
     All are the same code, called with other numbers of views: without `dynamic=False` torch would take a size that
     differs between them for one that varies, and compile slower kernels. In a run sizes do not vary. torch also counts

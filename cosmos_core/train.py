@@ -273,8 +273,8 @@ def train_steps(
     if stop_signal:
         raise Interrupted(stop_signal, run.step, checkpoint, quiet=not world.is_main, finished=run.step == steps)
     seconds = speed.lap()["seconds"]
-    networks = [whole_network(network, keep=world.is_main).eval() for network in (run.student, run.teacher)]
-    return TrainResult(config, *networks, run.step, seconds, metrics_lines, dict(run.skipped), checkpoint)
+    student, teacher = (whole_network(each, keep=world.is_main).eval() for each in (run.student, run.teacher))
+    return TrainResult(config, student, teacher, run.step, seconds, metrics_lines, dict(run.skipped), checkpoint)
 
 
 def require_initial(config: TrainConfig, initial: LoadInitial | None) -> None:
