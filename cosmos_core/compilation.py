@@ -15,7 +15,7 @@ COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
 def compile_networks(*networks: nn.Module) -> list[Callable[..., Any]]:
-    """The compiled networks, modules that share their parameters with `networks`; each is compiled when it is first called.
+    """Modules that share their parameters with `networks`; each is compiled when it is first called.
 
     All are the same code, called with other numbers of views: without `dynamic=False` torch would take a size that
     differs between them for one that varies, and compile slower kernels. In a run sizes do not vary. torch also counts
