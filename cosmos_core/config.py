@@ -149,7 +149,8 @@ class TrainConfig:
     """Split both networks, their gradients and the optimizer's state over the ranks (FSDP2), for towers beyond one
     card; false: each rank has all of them (DDP)."""
     compile: bool = False
-    """torch.compile both networks: takes minutes at the start, faster steps on a GPU."""
+    """torch.compile both networks: takes minutes at the start (on a CPU it needs a C++ compiler), faster steps on a
+    GPU."""
     device: str = "auto"
     """A torch device; auto: CUDA where there is one. Under torchrun each rank uses the GPU of its local rank."""
     threads: int = 0

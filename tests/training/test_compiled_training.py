@@ -36,7 +36,8 @@ class StopAfter(Callback):
 def test_a_compiled_training_is_stopped_resumed_evaluated_and_exported_as_one_without(tmp_path: Path):
     captions_world(tmp_path)
     config = replace(CONFIG, steps=4, log_every=1, grad_checkpointing=True, eval_every=2, eval_networks="both")
-    config = replace(config, eval_suite=str(tmp_path / "pairs.yaml"), eval_data_root=str(tmp_path))
+    # With AdamW's usual eps, rounding errors decide the steps of biases of keys, whose gradient is zero but for them.
+    config = replace(config, eps=1e-4, eval_suite=str(tmp_path / "pairs.yaml"), eval_data_root=str(tmp_path))
     plain = replace(config, out=str(tmp_path / "plain"))
     compiled = replace(config, out=str(tmp_path / "compiled"), compile=True)
     expected = train(plain, coloured(8), callbacks=[EvaluateEvery(plain)])
