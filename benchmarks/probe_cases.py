@@ -143,11 +143,10 @@ def fit_clip_benchmark(parts: dict[str, Part], plan: ProbePlan) -> tuple[torch.n
         for name, samples in cpu.items():
             dataset = FeatureDataset(*samples)
             loaders[name] = DataLoader(dataset, batch_size=CLIP_BENCHMARK_BATCH, shuffle=True)
-        trials = 0
+        fitted: list[int] = []
 
         def find(wd_list: Sequence[float], indices: Sequence[int]) -> int:
-            nonlocal trials
-            trials += len(indices)
+            fitted.extend(indices)
             best: int = find_peak(
                 wd_list, indices, loaders["train"], loaders["val"], size, classes, lr, epochs, False, plan.device,
                 False, seed,
@@ -162,7 +161,7 @@ def fit_clip_benchmark(parts: dict[str, Part], plan: ProbePlan) -> tuple[torch.n
             peak = find(strengths, [max(peak - span, 0), peak, min(peak + span, len(strengths) - 1)])
             span //= 2
         model = train(loaders["both"], size, classes, strengths[peak], lr, epochs, False, plan.device, seed)
-    return model, {"weight_decay": strengths[peak], "trials": trials}
+    return model, {"weight_decay": strengths[peak], "trials": len(fitted), "repeated": len(fitted) - len(set(fitted))}
 
 
 @contextlib.contextmanager

@@ -139,9 +139,11 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Any, path: Path) -> 
             for stored, group in zip(groups, optimizer.param_groups, strict=True)
             for number, parameter in zip(stored["params"], group["params"], strict=True)
         }
-        # copied, since the tensors are mapped from the file, which may be replaced while the run lasts
-        values = copy.deepcopy(state["state"])
-        split = {number: split_like(entry, parameters[number]) for number, entry in values.items()}
+        # Copied, since the tensors are mapped from the file, which may be replaced while the run lasts; one by one, so
+        # that a rank that keeps a part of each never has all of them.
+        split = {
+            number: split_like(copy.deepcopy(entry), parameters[number]) for number, entry in state["state"].items()
+        }
         optimizer.load_state_dict({"state": split, "param_groups": groups})
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path}: its optimizer does not fit this model: {error}") from error

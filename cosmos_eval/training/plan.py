@@ -176,12 +176,21 @@ def data_line(data: Mapping[str, Any] | None, config: "TrainConfig") -> str:
         f"{source['source']}: "
         + (f"{plural(source['shards'], 'shard')}, " if source.get("shards") else "")
         + (plural(source["samples"], "sample") if source.get("samples") else "samples not counted")
-        + (f", weight {source['weight']:g}" if source.get("weight", 1) != 1 else "")
+        + weight_text(source)
         for source in data["sources"]
     )
     workers = data.get("workers_per_rank", 0)
     readers = plural(workers, "worker") if workers else "the training process, without workers"
     return f"{sources}; {plural(data.get('lanes', 0), 'lane')}; each rank reads with {readers}"
+
+
+def weight_text(source: Mapping[str, Any]) -> str:
+    """A source's share of the samples, stage by stage; empty if it is the only source."""
+    later = source.get("later_weights", {})
+    if source.get("weight", 1) == 1 and not later:
+        return ""
+    shares = [f"{source['weight']:g}", *(f"{share:g} after {step:,} steps" for step, share in later.items())]
+    return f", weight {', '.join(shares)}"
 
 
 def missing_data(config: "TrainConfig") -> str:

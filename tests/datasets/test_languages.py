@@ -97,7 +97,10 @@ def test_flickr_in_chinese_is_read_as_clip_benchmark_reads_it(tmp_path):
     from tests.helpers.text_sets_on_disk import write_flickr_zh
 
     write_flickr_zh(tmp_path, "flickr8k", "Flicker8k_Dataset")
-    data = datasets.load(load_benchmark("flickr8k-cn-test-retrieval"), tmp_path)
+    benchmark = load_benchmark("flickr8k-cn-test-retrieval")
+    options = dict(benchmark.dataset)
+    assert options.pop("expected") == load_benchmark("flickr30k-cn-test-retrieval").dataset["expected"]
+    data = datasets.load(replace(benchmark, dataset=options), tmp_path)
     theirs = Flickr(str(tmp_path), str(tmp_path / "flickr8k/flickr8k_test_zh.txt")).data
     assert [(image.key, data.texts[5 * i : 5 * i + 5]) for i, image in enumerate(data.images)] == theirs
 

@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from cosmos_eval.published.figures import OPEN_CLIP_SOURCE
+from tests.tools.published_papers import paper_rows
 from tests.tools.published_texts import FLAIR_FINE, lotlip_rows, multilingual_rows, vtab_rows
 from tests.tools.published_words import ROOT, benchmarks_of, spec_of
 
@@ -53,7 +54,8 @@ def make(numbers: Path, checkpoints: Path, multilingual: Path | None = None) -> 
     """The text of published.csv.
 
     Args:
-        multilingual: open_clip's table of multilingual retrieval; with it, also what `published_texts` has.
+        multilingual: open_clip's table of multilingual retrieval; with it, also what `published_texts` and
+            `published_papers` have.
 
     Raises:
         ValueError: the two tables disagree, or a figure is not a percentage.
@@ -89,7 +91,7 @@ def make(numbers: Path, checkpoints: Path, multilingual: Path | None = None) -> 
                 )
             )
     if multilingual is not None:
-        writer.writerows([*multilingual_rows(multilingual), *lotlip_rows(), FLAIR_FINE, *vtab_rows()])
+        writer.writerows([*multilingual_rows(multilingual), *lotlip_rows(), FLAIR_FINE, *vtab_rows(), *paper_rows()])
     return out.getvalue()
 
 
