@@ -112,7 +112,7 @@ def test_without_a_background_other_pixels_are_ignored(tmp_path):
     assert data.class_names == ["table", "cup"]
     assert data.masks[0].load()[1].tolist() == [255, 1, 1, 255, 255]
     (tmp_path / "own.json").write_text(json.dumps(content()))
-    assert any("all of their pixels are ignored" in remark for remark in read(path).remarks)
+    assert any("all pixels of 1 image without an annotation are ignored" in remark for remark in read(path).remarks)
 
 
 def test_images_that_the_json_does_not_list_are_told(tmp_path):
