@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import pickletools
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -57,10 +58,22 @@ def load_arrays(file: Any, *, encoding: str = "ASCII", checksums: Mapping[str, s
     if impostor := impostor_of(content):
         raise RequestError(f"cannot read {name}: it is {impostor}")
     try:
+        require_small_memo(content)
         return ArrayUnpickler(io.BytesIO(content), encoding=encoding).load()
     except Exception as error:  # a damaged pickle raises exceptions of many types
         reason = " ".join(str(error).split())  # that of a persistent id has two lines
         raise RequestError(f"cannot read {name}: {reason}; unpack CIFAR's archive again") from error
+
+
+def require_small_memo(content: bytes) -> None:
+    """Refuse a pickle that numbers an object higher than there are bytes before it.
+
+    Python's unpickler fills 16 bytes for each number up to the highest one, and can not be interrupted meanwhile: up to
+    69 GB where one byte is damaged.
+    """
+    for operation, number, position in pickletools.genops(content):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and number > position:
+            raise pickle.UnpicklingError(f"at byte {position:,} it numbers an object {number:,}")
 
 
 @contextmanager

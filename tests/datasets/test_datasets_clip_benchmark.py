@@ -1,6 +1,7 @@
 """Torchvision's datasets through clip-benchmark's builder: same labels and prompts, no commands, no downloads."""
 
 import hashlib
+import io
 import os
 import pickle
 from dataclasses import replace
@@ -254,6 +255,13 @@ def test_a_pickle_with_more_than_arrays_is_refused_whatever_its_checksum(
     cifar_files(tmp_path / "data", monkeypatch, content)
     assert "unpack CIFAR's archive again" in refusal(tmp_path, "cifar100", published=published)
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("put", [b"r%s" % (10**5).to_bytes(4, "little"), b"p100000\n"])
+def test_a_pickle_whose_objects_have_high_numbers_is_refused_before_memory_is_filled_for_them(put: bytes):
+    with pytest.raises(RequestError, match="at byte 3 it numbers an object 100,000; unpack CIFAR's archive again"):
+        cifar.load_arrays(io.BytesIO(b"\x80\x02}" + put + b"."))
+    assert cifar.load_arrays(io.BytesIO(b"\x80\x02}r\1\0\0\0.")) == {}
 
 
 def test_torchvision_unpickles_as_before_after_the_block():

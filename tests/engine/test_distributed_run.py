@@ -42,7 +42,7 @@ def command(suite: list[str], out: Path, *models: str) -> list[str]:
 
 def exit_codes(processes) -> list[int]:
     """Wait for processes and return their exit codes."""
-    return [ended(process, 120) for process in processes]
+    return [ended(process) for process in processes]
 
 
 def printed_messages(folder: Path, ranks: int) -> list[str]:

@@ -91,9 +91,11 @@ def outcome_of(target: Target, home: Path, expected: Any) -> tuple[str, str]:
     """What came of loading a folder, and more about a fault."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        with _alarm(SECONDS):
+        with _alarm(SECONDS), _memory(4 * MEBIBYTES):
             found = target.load(home)
     except RequestError as error:
+        if _is_out_of_memory(error):
+            return HEAVY, f"more than {4 * MEBIBYTES:,} MiB, refused as: {str(error)[:200]}"
         said = str(error)
         return (REFUSED, "") if "\n" not in said and len(said) <= LONGEST_LINE else (TOLD, said[:200])
     except Hung:
@@ -121,6 +123,30 @@ def _alarm(seconds: int) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _memory(mebibytes: int) -> Iterator[None]:
+    """Bound what is mapped, so that C code that fills memory fails: no alarm ends it, and it would take the machine."""
+    sizes = Path("/proc/self/statm")
+    if not sizes.exists():  # no Linux
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(sizes.read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (mebibytes << 20), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def table(tally: Tally) -> str:

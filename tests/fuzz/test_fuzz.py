@@ -8,7 +8,20 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from tests.fuzz.mutations import BINARY, TEXT, mutate
-from tests.fuzz.running import CHANGED, OTHER, RAISED, REFUSED, SAME, TOLD, Target, fuzz, outcome_of, table
+from tests.fuzz.running import (
+    CHANGED,
+    HEAVY,
+    MEBIBYTES,
+    OTHER,
+    RAISED,
+    REFUSED,
+    SAME,
+    TOLD,
+    Target,
+    fuzz,
+    outcome_of,
+    table,
+)
 from tests.fuzz.targets import TARGETS
 
 
@@ -45,3 +58,11 @@ def test_each_outcome_is_told_by_what_the_reader_does(tmp_path: Path):
     assert told(raising(RequestError("x.json is not JSON"))) == REFUSED
     assert told(raising(RequestError("two\nlines"))) == TOLD
     assert told(raising(ValueError("x"))) == RAISED
+
+    def refuse_for_memory(_: Path) -> None:
+        try:
+            bytearray(5 * MEBIBYTES << 20)
+        except MemoryError as error:
+            raise RequestError("x.bin is damaged") from error
+
+    assert told(refuse_for_memory) == HEAVY

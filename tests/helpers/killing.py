@@ -118,7 +118,7 @@ def ended(process: Any, timeout: float = 300) -> int:
     process.join(timeout)
     if process.exitcode is None:
         process.kill()
-        raise AssertionError("the training hangs")
+        raise AssertionError(f"process {process.pid} hangs: not ended after {timeout:.0f} s")
     return process.exitcode
 
 
