@@ -17,7 +17,8 @@ from benchmarks.timing import take_turns
 from cosmos_eval.datasets.substitution import substituted
 
 PEER, SKLEARN, OURS = "peer", "scikit-learn", "ours"
-CLIP_BENCHMARK = {"lr": 0.1, "epochs": 10, "batch_size": 64, "seed": 0}
+CLIP_BENCHMARK = {"lr": 0.1, "epochs": 10, "seed": 0}
+CLIP_BENCHMARK_BATCH = 64
 """Defaults of `clip_benchmark eval --task linear_probe`."""
 KEYS = ("features", "labels")
 
@@ -141,7 +142,7 @@ def fit_clip_benchmark(parts: dict[str, Part], plan: ProbePlan) -> tuple[torch.n
         cpu["both"] = tuple(torch.cat(pair) for pair in zip(cpu["train"], cpu["val"], strict=True))  # type: ignore[assignment]
         for name, samples in cpu.items():
             dataset = FeatureDataset(*samples)
-            loaders[name] = DataLoader(dataset, batch_size=CLIP_BENCHMARK["batch_size"], shuffle=True)
+            loaders[name] = DataLoader(dataset, batch_size=CLIP_BENCHMARK_BATCH, shuffle=True)
         fitted: list[int] = []
 
         def find(wd_list: Sequence[float], indices: Sequence[int]) -> int:

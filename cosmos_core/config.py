@@ -242,7 +242,7 @@ class TrainConfig:
 
 def require_one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise RequestError(f"{key}: {short_repr(value)} is none of {', '.join(choices)}")
+        raise RequestError(f"{key}: {short_repr(value)} is not one of {', '.join(choices)}")
 
 
 def require_at_least(key: str, value: float, smallest: float) -> None:
@@ -253,7 +253,7 @@ def require_at_least(key: str, value: float, smallest: float) -> None:
 def require_preset_name(name: Any, path: Path) -> str:
     """`name` if it is a built-in preset. A file cannot build on a user's file, so that there are no cycles."""
     if not isinstance(name, str) or name not in list_presets():
-        raise RequestError(f"{path}: preset {short_repr(name)} is none of {', '.join(list_presets())}")
+        raise RequestError(f"{path}: preset {short_repr(name)} is not one of {', '.join(list_presets())}")
     return str(name)
 
 

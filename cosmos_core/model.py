@@ -95,7 +95,7 @@ class COSMOS(nn.Module):
     def image_tower(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> unnormalised pooled features (B, D), and patch tokens (B, h * w, width) after the final norm.
 
-        Sizes that are no multiple of the patch are floored; position embeddings are interpolated for other sizes.
+        Sizes that are not multiples of the patch are floored; position embeddings are interpolated for other sizes.
         """
         hidden = self.visual.ln_post(self.image_hidden(images))
         return hidden[:, 0] @ self.visual.proj, hidden[:, 1:]

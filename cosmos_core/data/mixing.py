@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_core.short_repr import short_repr
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -85,7 +85,7 @@ def parse_weights(text: str, sources: int, setting: str) -> tuple[float, ...]:
     except ValueError as error:
         raise RequestError(f"{setting}: numbers joined by ::, such as 2::1") from error
     if len(weights) != sources:
-        raise RequestError(f"{setting} has {len(weights)} weights for {sources} sources of data")
+        raise RequestError(f"{setting} has {plural(len(weights), 'weight')} for {plural(sources, 'source')} of data")
     if not all(0 <= weight < float("inf") for weight in weights) or not 0 < sum(weights) < float("inf"):
         raise RequestError(f"{setting}: weights are finite, at least 0, and one of them above it")
     return weights

@@ -12,6 +12,7 @@ from cosmos_core.data.shards import is_local
 from cosmos_core.data.sources import DataSource, Records, ShardList, build_sources, count_samples, unreadable_shard
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives.base import Views
+from cosmos_core.printable import plural
 from cosmos_core.text_crop import TextCrop
 from cosmos_core.world import World
 
@@ -112,7 +113,8 @@ def epoch_length(config: TrainConfig, sources: list[DataSource], stages: list[St
         samples = min(samples, total)
     if samples < config.batch_size and (samples or not config.steps):
         raise RequestError(
-            f"an epoch has {samples} samples, fewer than one batch of {config.batch_size}: set a smaller batch_size"
+            f"an epoch has {plural(samples, 'sample')}, fewer than one batch of {config.batch_size}: set a smaller "
+            "batch_size"
         )
     return samples
 

@@ -171,7 +171,9 @@ def expand_shards(pattern: str) -> list[str]:
         urls += sorted(glob.glob(path)) or [path]  # noqa: PTH207 - Path.glob takes no absolute pattern
     missing = [url for url in urls if is_local(url) and not Path(url).is_file()]
     if missing and Path(missing[0]).exists():
-        raise RequestError(f"training data {pattern}: {missing[0]} is no regular file (a folder, a pipe or a device)")
+        raise RequestError(
+            f"training data {pattern}: {missing[0]} is not a regular file (a folder, a pipe or a device)"
+        )
     if missing:
         raise RequestError(f"training data {pattern}: no file {missing[0]}; {len(missing)} of {len(urls)} missing")
     return urls

@@ -81,7 +81,7 @@ def test_stages_are_read_from_one_line():
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
-        ("1", "1 weights for 2 sources"),
+        ("1", "1 weight for 2 sources"),
         ("1::x", "numbers joined by ::"),
         ("1::\n", r"1::\\n: numbers joined by ::"),
         ("0::0", "one of them above"),
@@ -90,7 +90,7 @@ def test_stages_are_read_from_one_line():
         ("1::1@0", "the first stage begins at step 0: write it without @"),
         ("3::1,1::1", r"each stage after the first ends with @ and the steps before it, such as 3::1,1::1@20000"),
         ("3::1,1::1@1e4", "each stage after the first ends with @"),
-        ("3::1,1@5", "1 weights for 2 sources"),
+        ("3::1,1@5", "1 weight for 2 sources"),
         ("3::1,1::1@5,2::1@5", "stages must follow each other, and @5 is not after step 5"),
         ("3::1,1::1@0", "stages must follow each other, and @0 is not after step 0"),
         ("3::1,1::1@4", "a stage begins after 4 steps, and the run ends after 4: set a smaller number after @"),

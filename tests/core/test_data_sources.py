@@ -305,7 +305,7 @@ def test_a_caption_of_several_lines_stays_one(tmp_path: Path):
 def test_pipes_and_endless_ranges_are_refused_at_once(tmp_path: Path):
     os.mkfifo(tmp_path / "a.tar")
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(RequestError, match=r"a\.tar is no regular file"):
+    with pytest.raises(RequestError, match=r"a\.tar is not a regular file"):
         build_sources(TrainConfig(data=str(tmp_path / "a.tar")), None)
     with pytest.raises(RequestError, match="more than 10,000,000 shards"):
         build_sources(TrainConfig(data=f"{tmp_path}/{{0..99999}}-{{0..99999}}.tar"), None)
