@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_core.printable import plural
+from cosmos_core.printable import plural, printable
 from cosmos_core.short_repr import short_repr
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -55,7 +55,7 @@ def parse_stages(text: str, sources: int) -> list[Stage]:
     """
     if not text:
         return []
-    setting = f"data_weights={text if len(text) <= 200 else short_repr(text)}"
+    setting = f"data_weights={printable(text) if len(text) <= 200 else short_repr(text)}"
     parts = text.split(",")
     if len(parts) > MAX_STAGES:
         raise RequestError(f"{setting}: {len(parts):,} stages, more than {MAX_STAGES:,}")

@@ -83,6 +83,7 @@ def test_stages_are_read_from_one_line():
     [
         ("1", "1 weight for 2 sources"),
         ("1::x", "numbers joined by ::"),
+        ("1::\n", r"1::\\n: numbers joined by ::"),
         ("0::0", "one of them above"),
         ("1::-1", "at least 0"),
         ("1::inf", "finite"),
