@@ -115,8 +115,25 @@ def describe_device(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait for what is queued on a device; only CUDA and MPS compute behind the host's back."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def to_float64(values: Tensor) -> Tensor:
+    """Values in float64: on their device, or on the CPU if that is MPS, which has no float64."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """Values on a device. To CUDA they go through page-locked memory, so that the host does not wait for the copy."""
+    """Values on a device. To CUDA they go through page-locked memory, so that the host does not wait for the copy.
+
+    To others the host waits: a copy to MPS that it does not wait for may read memory that was freed meanwhile
+    (pytorch/pytorch#189690).
+    """
     if device.type != "cuda" or values.device.type != "cpu":
         return values.to(device)
     return (values if values.is_pinned() else values.pin_memory()).to(device, non_blocking=True)

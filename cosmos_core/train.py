@@ -25,12 +25,13 @@ from cosmos_core.prepare import check_sizes, device_of, initial_model, initial_o
 from cosmos_core.printable import one_line
 from cosmos_core.progress import Reporter, Silent
 from cosmos_core.rank_agreement import agree_on_settings, agree_on_start, agree_on_weights
+from cosmos_core.rank_errors import describe_nccl_error, is_lost_rank_error, is_nccl_error
 from cosmos_core.signals import Interrupted, Signals, StoppedWaiting
 from cosmos_core.snapshot_checks import LAST
 from cosmos_core.snapshots import Snapshots
 from cosmos_core.step import Run, Stepper, amp_dtype
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_core.world import World, is_lost_rank_error, is_nccl_error, join_world, leave_world
+from cosmos_core.world import World, join_world, leave_world
 
 MEMORY_ADVICE = "lower batch_size, raise accumulate, or set grad_checkpointing=true"
 
@@ -118,8 +119,7 @@ def train(
     except RuntimeError as error:
         if world.size > 1 and is_nccl_error(error):
             raise RequestError(
-                f"NCCL failed on rank {world.rank} ({one_line(error, 300)}); NCCL_DEBUG=INFO tells more; the same "
-                "command resumes from the newest checkpoint"
+                f"{describe_nccl_error(error, world.rank)}; the same command resumes from the newest checkpoint"
             ) from error
         if world.size == 1 or not is_lost_rank_error(error):
             raise

@@ -11,7 +11,7 @@ from torch import distributed as dist
 
 from cosmos_core.errors import RequestError
 from cosmos_core.rank_environment import rank_environment
-from cosmos_core.rendezvous import join_group
+from cosmos_core.rendezvous import barrier, join_group
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class World:
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:
-            dist.barrier()
+            barrier()
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true on any rank; equal on all ranks. Every rank must call it."""
@@ -112,33 +112,3 @@ def identify_gpu(index: int) -> str:
     """A text that identifies a GPU among those of all machines."""
     properties = torch.cuda.get_device_properties(index)
     return f"{socket.gethostname()}, {getattr(properties, 'uuid', None) or f'cuda:{index}'}"
-
-
-LOST_RANK_WORDS = (
-    "closed by peer", "closed by remote peer", "Connection reset", "Broken pipe", "Socket Timeout", "recvValue failed",
-    "ncclRemoteError", "remote process exit", "communicator was aborted", "collective operation timeout",
-)  # fmt: skip
-NCCL_WORDS = ("NCCL", "nccl")
-
-
-def is_lost_rank_error(error: BaseException) -> bool:
-    """Whether a collective failed because another rank has ended, or hangs.
-
-    NCCL raises the same type for its other errors, such as two ranks on one GPU or a failed CUDA call: their cause is
-    here, so their own message must be kept.
-    """
-    if not isinstance(error, RuntimeError):
-        return False
-    text = str(error)
-    if any(words in text for words in LOST_RANK_WORDS):
-        return True
-    return isinstance(error, dist.DistError) and not any(word in text for word in NCCL_WORDS)
-
-
-def is_nccl_error(error: BaseException) -> bool:
-    """Whether NCCL failed for a reason of its own, which its message tells."""
-    return (
-        isinstance(error, RuntimeError)
-        and any(word in str(error) for word in NCCL_WORDS)
-        and not is_lost_rank_error(error)
-    )
