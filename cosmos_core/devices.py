@@ -13,7 +13,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line
 from cosmos_core.short_repr import short_repr
 
-ADVICE = "give auto, cpu, cuda or cuda:N"
+ADVICE = "give auto, cpu, cuda, cuda:N or mps"
 
 
 def choose_device(index: int = 0, mps: bool = False) -> tuple[torch.device, str]:
@@ -93,6 +93,8 @@ def require_device(device: str | torch.device) -> torch.device:
             raise RequestError(
                 f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices; give auto or cpu"
             )
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise RequestError(f"no device {device}: torch sees no GPU of Apple; give auto or cpu")
     if reason := why_unusable(chosen):
         raise RequestError(f"no device {device}: {reason}; {ADVICE}")
     return chosen
@@ -102,8 +104,10 @@ def has_bf16(device: torch.device) -> bool:
     """Whether a device computes in bfloat16.
 
     Cards before compute capability 8.0 (T4, RTX 20xx, V100) do not: torch emulates it there, and cuDNN has no
-    convolution for it.
+    convolution for it. Apple's GPUs do from macOS 14 on: before, autocast leaves everything in float32.
     """
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
     if device.type != "cuda":
         return True
     with torch.cuda.device(device) if torch.cuda.is_available() else nullcontext():

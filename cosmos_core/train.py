@@ -166,7 +166,8 @@ def pretrain(
     loader = view_loader(config, student, data, world)
     steps = run_length(config, loader.samples_per_epoch)
     run = Run(config, student, teacher, optimizer, steps, world=world, objective=objective)
-    stepper = Stepper(run)
+    with report_out_of_memory(f"preparing the first step on {device}; free memory there, or take a smaller model"):
+        stepper = Stepper(run)  # DDP allocates room for all gradients
 
     out = Path(config.out) if config.out else None
     logs = Logs(out, config, world, reporter.note)
@@ -190,9 +191,10 @@ def train_steps(
     config, world, steps = run.config, run.world, run.steps
     checkpoint_path = snapshots.resume(overwrite) if snapshots is not None else None
     # position of every lane of the data (see cosmos_core.data.lanes); None: at the beginning
-    position = (
-        snapshots.restore(run, checkpoint_path) if snapshots is not None and checkpoint_path is not None else None
-    )
+    with report_out_of_memory(f"restoring {checkpoint_path} on {stepper.device}; free memory there"):
+        position = (
+            snapshots.restore(run, checkpoint_path) if snapshots is not None and checkpoint_path is not None else None
+        )
     if initial is not None and checkpoint_path is None:
         weights = initial()
         require_same_architecture(config.model, weights)
@@ -220,7 +222,8 @@ def train_steps(
         try:
             while run.step < steps:
                 try:
-                    batch = next(batches)
+                    with report_out_of_memory(f"preparing batch {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"):
+                        batch = next(batches)
                 except StoppedWaiting:
                     stop_signal, stopped_waiting = signals.received, True
                     break

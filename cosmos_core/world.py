@@ -69,8 +69,8 @@ def join_world(device: str = "auto") -> World:
     The backend is NCCL if the run uses GPUs, one for each rank, else gloo.
 
     Raises:
-        RequestError: the environment is incomplete, this machine has more ranks than GPUs, or the ranks do not meet
-            within `cosmos_core.rendezvous.join_timeout()` seconds.
+        RequestError: the environment is incomplete, this machine has more ranks than GPUs, `device` is a GPU of another
+            rank, or the ranks do not meet within `cosmos_core.rendezvous.join_timeout()` seconds.
     """
     environment = rank_environment()
     if environment is None or environment.size == 1:
@@ -87,6 +87,11 @@ def join_world(device: str = "auto") -> World:
             raise RequestError(
                 f"rank {rank} wants card {local_rank}, and this machine has {torch.cuda.device_count()}: "
                 "start as many processes as cards (torchrun --nproc-per-node), or set device=cpu"
+            )
+        if device not in ("auto", "cuda", f"cuda:{local_rank}"):
+            raise RequestError(
+                f"device={device} is one GPU, and rank {rank} of {size} needs its own, which is cuda:{local_rank}: set "
+                "device=cuda (the environment variable CUDA_VISIBLE_DEVICES leaves GPUs out)"
             )
         torch.cuda.set_device(local_rank)
     if not dist.is_initialized():
