@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import distributed as dist
 
+from cosmos_core.devices import why_no_cuda
 from cosmos_core.errors import RequestError
 from cosmos_core.rank_environment import rank_environment
 from cosmos_core.rendezvous import barrier, join_group
@@ -69,8 +70,8 @@ def join_world(device: str = "auto") -> World:
     The backend is NCCL if the run uses GPUs, one for each rank, else gloo.
 
     Raises:
-        RequestError: the environment is incomplete, this machine has more ranks than GPUs, `device` is a GPU of another
-            rank, or the ranks do not meet within `cosmos_core.rendezvous.join_timeout()` seconds.
+        RequestError: the environment is incomplete, this machine has no GPU or fewer than ranks, `device` is a GPU of
+            another rank, or the ranks do not meet within `cosmos_core.rendezvous.join_timeout()` seconds.
     """
     environment = rank_environment()
     if environment is None or environment.size == 1:
@@ -83,10 +84,15 @@ def join_world(device: str = "auto") -> World:
                 "LOCAL_RANK is not set; it selects the GPU of each rank on its machine: start the ranks with "
                 "torchrun, set LOCAL_RANK (0 where each machine has one rank), or set device=cpu"
             )
-        if local_rank >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        if not count:
+            error = RequestError(f"no device {device}: {why_no_cuda() or 'torch sees no CUDA device'}; set device=cpu")
+            error.quiet = local_rank > 0  # the first rank of the machine says it
+            raise error
+        if local_rank >= count:
             raise RequestError(
-                f"rank {rank} wants card {local_rank}, and this machine has {torch.cuda.device_count()}: "
-                "start as many processes as cards (torchrun --nproc-per-node), or set device=cpu"
+                f"rank {rank} needs GPU {local_rank}, but its machine has {count} GPUs: start as many processes as "
+                "GPUs (torchrun --nproc-per-node), or set device=cpu"
             )
         if device not in ("auto", "cuda", f"cuda:{local_rank}"):
             raise RequestError(

@@ -176,9 +176,10 @@ def test_an_error_of_nccl_keeps_its_cause_unless_a_rank_is_gone(text: str, lost:
             assert (is_lost_rank_error(error), is_nccl_error(error)) == (lost, nccl)
 
 
-def test_a_gpu_of_another_rank_is_refused_before_ranks_meet(monkeypatch):
+def test_no_gpu_and_a_gpu_of_another_rank_are_refused_before_ranks_meet(monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
+    assert refused(lambda: join_world("cuda")) == "no device cuda: torch sees no CUDA device; set device=cpu"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert refused(lambda: join_world("cuda:0")).startswith(
         "device=cuda:0 is one GPU, and rank 1 of 2 needs its own, which is cuda:1: set device=cuda"
