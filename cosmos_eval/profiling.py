@@ -183,10 +183,20 @@ class Profile:
         title = "Bottleneck" if fraction >= BOTTLENECK else "Largest phase"
         return f"{title}: {PHASES[largest]}, {fraction:.0%} of the time; {self._advice(largest)}."
 
+    @property
+    def _compiled_longer_than_computed(self) -> bool:
+        """Whether a compiled tower took more than twice the time that its images take once it is compiled."""
+        if "+compile" not in str(self.about.get("precision", "")) or not self.forward_per_second:
+            return False
+        total = self.total()
+        return total.seconds.get("images", 0.0) > 2 * total.encoded.get("images", 0) / self.forward_per_second
+
     def _advice(self, phase: str) -> str:
         """What makes a phase faster, of what this run does not do already."""
         if phase not in _TOWERS:
             return _ADVICE[phase]
+        if phase == "images" and self._compiled_longer_than_computed:
+            return "most of it compiled the tower, which more images would share; for few, leave --compile out"
         precision, on_cuda = str(self.about.get("precision", "")), str(self.about.get("device", "")).startswith("cuda")
         options = [
             *(["--precision bf16"] if on_cuda and precision.startswith("fp32") else []),

@@ -119,9 +119,9 @@ def _collate_parts(parts: list[Loaded | LoadError], pin_memory: bool) -> Loaded 
         assert isinstance(part, Loaded)
         loaded.append(part)
     seconds = sum(part.decode_seconds for part in loaded), sum(part.preprocess_seconds for part in loaded)
-    pixels = [part.pixels for part in loaded]
+    tensors: list[Tensor] = [part.pixels for part in loaded]
     joined = None
     if pin_memory:  # joined there: a copy of the whole batch afterwards would hold up the launching of kernels
-        shape = (sum(map(len, pixels)), *pixels[0].shape[1:])
-        joined = torch.empty(shape, dtype=pixels[0].dtype, pin_memory=True)
-    return Loaded(loaded[0].key, torch.cat(pixels, out=joined), *seconds)
+        shape = (sum(map(len, tensors)), *tensors[0].shape[1:])
+        joined = torch.empty(shape, dtype=tensors[0].dtype, pin_memory=True)
+    return Loaded(loaded[0].key, torch.cat(tensors, out=joined), *seconds)

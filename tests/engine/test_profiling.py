@@ -185,12 +185,16 @@ def test_the_profile_says_what_limits_images_and_what_helps(seconds, workers, st
 
 def test_advice_is_what_a_run_does_not_do_already():
     def advice(phase, **about):
-        profile = profile_with(**{phase: 9.0})
+        profile = profile_with(**{phase: 9.0})  # 100 images
         profile.about |= about
+        profile.forward_per_second = 20.0
         return profile.describe_bottleneck().rpartition("is the limit; ")[2].removesuffix(" would help.")
 
     assert advice("images", device="cuda", precision="fp32") == "--precision bf16 or --compile or a faster device"
     assert advice("images", device="cuda", precision="bf16+compile") == "a faster device"
+    profile = profile_with(images=60.0)
+    profile.about["precision"], profile.forward_per_second = "fp32+compile", 20.0
+    assert "most of it compiled the tower" in profile.describe_limit()
     assert advice("windows", device="cuda", precision="fp32") == "--precision bf16 or a faster device"
     assert advice("texts", device="cpu", precision="fp32") == "a faster device"
 
