@@ -17,6 +17,7 @@ from cosmos_eval.engine.image_collation import Loaded, join_parts
 from cosmos_eval.engine.profiles import begin_profile, end_profile
 from cosmos_eval.metrics.calibration import top_predictions
 from cosmos_eval.metrics.embedding_geometry import effective_rank, modality_gap
+from cosmos_eval.metrics.iou import count_labels_of_rows
 from cosmos_eval.metrics.query_scores import DotProducts
 from cosmos_eval.profiling import Profile
 from tests.device.pretended import pretended_card
@@ -60,6 +61,15 @@ def test_auto_is_autocast_to_what_the_card_computes_in(benchmark, bf16, precisio
 def test_bfloat16_is_refused_on_a_card_that_emulates_it():
     with pretended_card(bf16=False), pytest.raises(RequestError, match=r"Pretended card\) does not compute in bf16"):
         evaluate("cosmos:toybox", "toybox-classification", limit=3, device="cuda", precision="bf16")
+
+
+def test_labels_on_mps_are_counted_on_the_cpu():
+    maps = torch.tensor([[0, 2, 2], [1, 1, 1]])
+    with pretended_card("mps") as card:
+        counts = count_labels_of_rows(maps.to("mps"), 3)
+        assert counts.device.type == "mps"
+        assert counts.tolist() == [[1, 0, 2], [0, 3, 0]]
+    assert not any("scatter" in name for name in card.kernels)
 
 
 def test_figures_of_embeddings_on_mps_are_those_of_the_cpu():
