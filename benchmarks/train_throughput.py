@@ -57,7 +57,7 @@ COLUMNS = (
     "peak GiB",
     "planned GiB",
 )
-TINY = {
+TINY: dict[str, Any] = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
     "text_cfg": {"context_length": 16, "vocab_size": 300, "width": 32, "heads": 2, "layers": 2},
@@ -196,7 +196,8 @@ def measure(case: Case, device: Any, steps: int, on_gpu: bool) -> dict[str, Any]
         if not is_out_of_memory(error):
             raise
         return {"failed": "out of memory"}
-    from cosmos_core.sizing import Workload, memory, step_flops
+    from cosmos_core.sizing import memory, step_flops
+    from cosmos_core.workload import Workload
 
     work = Workload(config)
     flops = {name: count for name, count in step_flops(work).items() if name != "recomputed"}

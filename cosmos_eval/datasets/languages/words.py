@@ -7,8 +7,8 @@
         sw: {class_names: swahili.txt, templates: ["picha ya {c}."]}
 
 `class_names` is a list in the order of the classes, or a map from class name (of `prompts`, or of the dataset) to the
-name in the language. With a map, classes that it does not have are no candidates in that language, and their images are
-left out there, as Babel-ImageNet does.
+name in the language. With a map, classes that it does not have are not candidates in that language, and their images
+are left out there, as Babel-ImageNet does.
 """
 
 import hashlib
@@ -79,7 +79,7 @@ def languages_of(benchmark: Any) -> list[LanguageWords]:
 def digest_words(words: Sequence[LanguageWords]) -> str:
     """Return the SHA-256 of all that is asked, in hexadecimal."""
     values = [
-        [one.code, list(one.class_names), one.classes and list(one.classes), list(one.templates)] for one in words
+        [part.code, list(part.class_names), part.classes and list(part.classes), list(part.templates)] for part in words
     ]
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -98,8 +98,8 @@ def resolve_languages(section: Mapping[str, Any], folder: Path | None, error: Ma
         raise error("only must be a list of languages of the set, beside set")
     words = [] if name is None else (_imagenet() if name == "imagenet" else _babel_imagenet())
     if only is not None:
-        by_code = {one.code: one for one in words}
-        # YAML reads `no` as False, and a list of a list is no code either
+        by_code = {language.code: language for language in words}
+        # YAML reads `no` as False, and a list of a list is not a code either
         if not all(isinstance(code, str) and code in by_code for code in only) or len(set(only)) < len(only):
             raise error(f"only must have different languages of {name}: {', '.join(by_code)}")
         words = [by_code[code] for code in only]
@@ -108,14 +108,14 @@ def resolve_languages(section: Mapping[str, Any], folder: Path | None, error: Ma
     words = [*words, *(_own(code, value, folder, error) for code, value in own.items())]
     if not words:
         raise error(f"name a set ({' or '.join(SETS)}), or give own languages")
-    if len({one.code for one in words}) < len(words):
+    if len({language.code for language in words}) < len(words):
         raise error("a language of own is also one of the set; leave it out with only, or give another code")
     return words
 
 
 def _own(code: Any, value: Any, folder: Path | None, error: MakeError) -> LanguageWords:
     if not isinstance(code, str) or not LANGUAGE_CODE.fullmatch(code):
-        raise error(f"{short_repr(code)} is no code of a language; write it in quotes, such as 'no'")
+        raise error(f"{short_repr(code)} is not a code of a language; write it in quotes, such as 'no'")
 
     def of_language(message: str) -> RequestError:
         return error(f"{code}: {message}")
