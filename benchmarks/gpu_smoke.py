@@ -26,7 +26,7 @@ import torch
 from benchmarks.gpu_smoke_checks import CHECKS
 from benchmarks.gpu_smoke_rates import RATES
 from benchmarks.output import last_line, page, row
-from cosmos_core.devices import describe_device, require_device
+from cosmos_core.devices import describe_device, require_device, synchronize
 from cosmos_core.errors import RequestError
 
 LEFT_FOR_A_STAGE = 20.0
@@ -61,10 +61,7 @@ class Smoke:
         print(f"       {name}: {value}", flush=True)
 
     def synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
+        synchronize(self.device)
 
     def rate(self, count: int, work: Callable[[], object], repeat: int = 5) -> float:
         """Items per second of `work`, which does `count` of them, after two passes that are not counted."""

@@ -182,6 +182,8 @@ def measure(case: Case, device: Any, steps: int, on_gpu: bool) -> dict[str, Any]
     """Return seconds of a step, operations and memory of one case; or `failed` with the reason."""
     import torch
 
+    from cosmos_core.memory_errors import is_out_of_memory
+
     config = config_of(case, device.type, tiny=not on_gpu)
     gc.collect()  # free the memory of the previous case
     if on_gpu:
@@ -190,7 +192,9 @@ def measure(case: Case, device: Any, steps: int, on_gpu: bool) -> dict[str, Any]
         torch.cuda.reset_peak_memory_stats(device)
     try:
         seconds = seconds_of_steps(config, device, steps)
-    except torch.OutOfMemoryError:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         return {"failed": "out of memory"}
     from cosmos_core.sizing import memory, step_flops
     from cosmos_core.workload import Workload

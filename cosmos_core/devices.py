@@ -13,7 +13,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line
 from cosmos_core.short_repr import short_repr
 
-ADVICE = "give auto, cpu, cuda or cuda:N"
+ADVICE = "give auto, cpu, cuda, cuda:N or mps"
 
 
 def choose_device(index: int = 0, mps: bool = False) -> tuple[torch.device, str]:
@@ -93,6 +93,8 @@ def require_device(device: str | torch.device) -> torch.device:
             raise RequestError(
                 f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices; give auto or cpu"
             )
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise RequestError(f"no device {device}: torch sees no GPU of Apple; give auto or cpu")
     if reason := why_unusable(chosen):
         raise RequestError(f"no device {device}: {reason}; {ADVICE}")
     return chosen
@@ -102,8 +104,10 @@ def has_bf16(device: torch.device) -> bool:
     """Whether a device computes in bfloat16.
 
     Cards before compute capability 8.0 (T4, RTX 20xx, V100) do not: torch emulates it there, and cuDNN has no
-    convolution for it.
+    convolution for it. Apple's GPUs do from macOS 14 on: before, autocast leaves everything in float32.
     """
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
     if device.type != "cuda":
         return True
     with torch.cuda.device(device) if torch.cuda.is_available() else nullcontext():
@@ -115,8 +119,25 @@ def describe_device(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait for what is queued on a device; only CUDA and MPS compute behind the host's back."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def to_float64(values: Tensor) -> Tensor:
+    """Values in float64: on their device, or on the CPU if that is MPS, which has no float64."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """Values on a device. To CUDA they go through page-locked memory, so that the host does not wait for the copy."""
+    """Values on a device. To CUDA they go through page-locked memory, so that the host does not wait for the copy.
+
+    To others the host waits: a copy to MPS that it does not wait for may read memory that was freed meanwhile
+    (pytorch/pytorch#189690).
+    """
     if device.type != "cuda" or values.device.type != "cpu":
         return values.to(device)
     return (values if values.is_pinned() else values.pin_memory()).to(device, non_blocking=True)

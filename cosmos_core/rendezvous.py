@@ -8,11 +8,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import torch
 from torch import distributed as dist
 from torch.distributed.constants import default_pg_timeout
 
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line
+from cosmos_core.rank_errors import describe_nccl_error, is_nccl_error
 from cosmos_core.text_files import parse_integer
 
 DEFAULT_SECONDS = 45.0
@@ -48,13 +50,24 @@ def join_group(backend: str, rank: int, size: int, gpu: str = "") -> None:
         # a short timeout up to the first collective; a step may take longer
         timeout = timedelta(seconds=max(5.0, end - time.monotonic()))
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
-        dist.barrier()
+        barrier()
         dist.distributed_c10d._set_pg_timeout(timeout_of_collectives)
         store.set_timeout(default_pg_timeout)
     except (RuntimeError, ValueError, OSError) as error:
         if isinstance(error, RequestError):
             raise
+        if is_nccl_error(error):
+            raise RequestError(describe_nccl_error(error, rank)) from error
         raise RequestError(f"the ranks cannot find each other ({one_line(error)}); start them with torchrun") from error
+
+
+def barrier() -> None:
+    """Wait for all ranks.
+
+    NCCL waits by a collective on a GPU. Left to itself it may take that with the number rank % GPUs of this machine,
+    which is another rank's where machines have more GPUs than ranks.
+    """
+    dist.barrier(device_ids=[torch.cuda.current_device()] if dist.get_backend() == "nccl" else None)
 
 
 def join_timeout() -> float:

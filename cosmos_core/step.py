@@ -216,7 +216,7 @@ class Stepper:
         DDP or FSDP averages the student's gradients over ranks in the backward pass; the objective's are still this
         rank's own.
         """
-        images = [view.to(self.device, non_blocking=True) for view in batch.images]
+        images = [send(view, self.device) for view in batch.images]
         parts = split_batch(images, send(batch.texts, self.device), self.run.config.accumulate)
         if self.networks.groups_texts:
             parts = [

@@ -26,12 +26,13 @@ from cosmos_core.prepare import check_sizes, device_of, initial_model, initial_o
 from cosmos_core.printable import one_line
 from cosmos_core.progress import Reporter, Silent
 from cosmos_core.rank_agreement import agree_on_settings, agree_on_start, agree_on_weights
+from cosmos_core.rank_errors import describe_nccl_error, is_lost_rank_error, is_nccl_error
 from cosmos_core.signals import Interrupted, Signals, StoppedWaiting
 from cosmos_core.snapshot_checks import LAST
 from cosmos_core.snapshots import Snapshots
 from cosmos_core.step import Run, Stepper, amp_dtype
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_core.world import World, is_lost_rank_error, is_nccl_error, join_world, leave_world
+from cosmos_core.world import World, join_world, leave_world
 
 MEMORY_ADVICE = "lower batch_size, raise accumulate, or set grad_checkpointing=true (on several ranks also fsdp=true)"
 
@@ -123,8 +124,7 @@ def train(
     except RuntimeError as error:
         if world.size > 1 and is_nccl_error(error):
             raise RequestError(
-                f"NCCL failed on rank {world.rank} ({one_line(error, 300)}); NCCL_DEBUG=INFO tells more; the same "
-                "command resumes from the newest checkpoint"
+                f"{describe_nccl_error(error, world.rank)}; the same command resumes from the newest checkpoint"
             ) from error
         if world.size == 1 or not is_lost_rank_error(error):
             raise
@@ -171,7 +171,8 @@ def pretrain(
     loader = view_loader(config, student, data, world)
     steps = run_length(config, loader.samples_per_epoch)
     run = Run(config, student, teacher, optimizer, steps, world=world, objective=objective)
-    stepper = Stepper(run)
+    with report_out_of_memory(f"preparing the first step on {device}; free memory there, or take a smaller model"):
+        stepper = Stepper(run)  # DDP allocates room for all gradients
 
     out = Path(config.out) if config.out else None
     logs = Logs(out, config, world, reporter.note)
@@ -195,9 +196,10 @@ def train_steps(
     config, world, steps = run.config, run.world, run.steps
     checkpoint_path = snapshots.resume(overwrite) if snapshots is not None else None
     # position of every lane of the data (see cosmos_core.data.lanes); None: at the beginning
-    position = (
-        snapshots.restore(run, checkpoint_path) if snapshots is not None and checkpoint_path is not None else None
-    )
+    with report_out_of_memory(f"restoring {checkpoint_path} on {stepper.device}; free memory there"):
+        position = (
+            snapshots.restore(run, checkpoint_path) if snapshots is not None and checkpoint_path is not None else None
+        )
     if initial is not None and checkpoint_path is None:
         weights = initial()
         require_same_architecture(config.model, weights)
@@ -227,7 +229,8 @@ def train_steps(
         try:
             while run.step < steps:
                 try:
-                    batch = next(batches)
+                    with report_out_of_memory(f"preparing batch {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"):
+                        batch = next(batches)
                 except StoppedWaiting:
                     stop_signal, stopped_waiting = signals.received, True
                     break

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import distributed as dist
 
+from cosmos_core.devices import why_no_cuda
 from cosmos_core.errors import RequestError
 from cosmos_core.rank_environment import rank_environment
-from cosmos_core.rendezvous import join_group
+from cosmos_core.rendezvous import barrier, join_group
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class World:
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:
-            dist.barrier()
+            barrier()
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true on any rank; equal on all ranks. Every rank must call it."""
@@ -69,8 +70,8 @@ def join_world(device: str = "auto") -> World:
     The backend is NCCL if the run uses GPUs, one for each rank, else gloo.
 
     Raises:
-        RequestError: the environment is incomplete, this machine has more ranks than GPUs, or the ranks do not meet
-            within `cosmos_core.rendezvous.join_timeout()` seconds.
+        RequestError: the environment is incomplete, this machine has no GPU or fewer than ranks, `device` is a GPU of
+            another rank, or the ranks do not meet within `cosmos_core.rendezvous.join_timeout()` seconds.
     """
     environment = rank_environment()
     if environment is None or environment.size == 1:
@@ -83,10 +84,20 @@ def join_world(device: str = "auto") -> World:
                 "LOCAL_RANK is not set; it selects the GPU of each rank on its machine: start the ranks with "
                 "torchrun, set LOCAL_RANK (0 where each machine has one rank), or set device=cpu"
             )
-        if local_rank >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        if not count:
+            error = RequestError(f"no device {device}: {why_no_cuda() or 'torch sees no CUDA device'}; set device=cpu")
+            error.quiet = local_rank > 0  # the first rank of the machine says it
+            raise error
+        if local_rank >= count:
             raise RequestError(
-                f"rank {rank} wants card {local_rank}, and this machine has {torch.cuda.device_count()}: "
-                "start as many processes as cards (torchrun --nproc-per-node), or set device=cpu"
+                f"rank {rank} needs GPU {local_rank}, but its machine has {count} GPUs: start as many processes as "
+                "GPUs (torchrun --nproc-per-node), or set device=cpu"
+            )
+        if device not in ("auto", "cuda", f"cuda:{local_rank}"):
+            raise RequestError(
+                f"device={device} is one GPU, and rank {rank} of {size} needs its own, which is cuda:{local_rank}: set "
+                "device=cuda (the environment variable CUDA_VISIBLE_DEVICES leaves GPUs out)"
             )
         torch.cuda.set_device(local_rank)
     if not dist.is_initialized():
@@ -112,33 +123,3 @@ def identify_gpu(index: int) -> str:
     """A text that identifies a GPU among those of all machines."""
     properties = torch.cuda.get_device_properties(index)
     return f"{socket.gethostname()}, {getattr(properties, 'uuid', None) or f'cuda:{index}'}"
-
-
-LOST_RANK_WORDS = (
-    "closed by peer", "closed by remote peer", "Connection reset", "Broken pipe", "Socket Timeout", "recvValue failed",
-    "ncclRemoteError", "remote process exit", "communicator was aborted", "collective operation timeout",
-)  # fmt: skip
-NCCL_WORDS = ("NCCL", "nccl")
-
-
-def is_lost_rank_error(error: BaseException) -> bool:
-    """Whether a collective failed because another rank has ended, or hangs.
-
-    NCCL raises the same type for its other errors, such as two ranks on one GPU or a failed CUDA call: their cause is
-    here, so their own message must be kept.
-    """
-    if not isinstance(error, RuntimeError):
-        return False
-    text = str(error)
-    if any(words in text for words in LOST_RANK_WORDS):
-        return True
-    return isinstance(error, dist.DistError) and not any(word in text for word in NCCL_WORDS)
-
-
-def is_nccl_error(error: BaseException) -> bool:
-    """Whether NCCL failed for a reason of its own, which its message tells."""
-    return (
-        isinstance(error, RuntimeError)
-        and any(word in str(error) for word in NCCL_WORDS)
-        and not is_lost_rank_error(error)
-    )

@@ -167,7 +167,7 @@ class Profile:
         slowest = max(STAGES[stage], key=lambda name: seconds.get(name, 0.0))
         rates = {"decoding": self.decode_per_second, "the tower": self.forward_per_second}
         known = ", ".join(f"{name} alone {rate:,.0f} per second" for name, rate in rates.items() if rate)
-        advice = _ADVICE[slowest]
+        advice = self._advice(slowest)
         if stage == "decode" and not self.about.get("workers"):
             advice = f"this process decodes by itself; {advice}"
         return f"Images are limited by {stage}{f' ({known})' if known else ''}: {advice}."
@@ -181,7 +181,28 @@ class Profile:
         largest = max(seconds, key=lambda name: seconds[name])
         fraction = seconds[largest] / total
         title = "Bottleneck" if fraction >= BOTTLENECK else "Largest phase"
-        return f"{title}: {PHASES[largest]}, {fraction:.0%} of the time; {_ADVICE[largest]}."
+        return f"{title}: {PHASES[largest]}, {fraction:.0%} of the time; {self._advice(largest)}."
+
+    @property
+    def _compiled_longer_than_computed(self) -> bool:
+        """Whether a compiled tower took more than twice the time that its images take once it is compiled."""
+        if "+compile" not in str(self.about.get("precision", "")) or not self.forward_per_second:
+            return False
+        total = self.total()
+        return total.seconds.get("images", 0.0) > 2 * total.encoded.get("images", 0) / self.forward_per_second
+
+    def _advice(self, phase: str) -> str:
+        """What makes a phase faster, of what this run does not do already."""
+        if phase not in _TOWERS:
+            return _ADVICE[phase]
+        if phase == "images" and self._compiled_longer_than_computed:
+            return "most of it compiled the tower, which more images would share; for few, leave --compile out"
+        precision, on_cuda = str(self.about.get("precision", "")), str(self.about.get("device", "")).startswith("cuda")
+        options = [
+            *(["--precision bf16"] if on_cuda and precision.startswith("fp32") else []),
+            *(["--compile"] if phase == "images" and "+compile" not in precision else []),
+        ]
+        return f"{_TOWERS[phase]} is the limit; {' or '.join([*options, 'a faster device'])} would help"
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of profile.json: seconds by phase, images per second, and the bottleneck."""
@@ -233,11 +254,7 @@ _ADVICE = {
     "reading": "a faster disk helps, or more memory for the disk cache",
     "waiting": "more --workers (if there are free cores), --resized or --decoder draft help",
     "copy": "a larger --batch-size helps",
-    "images": "the image tower is the limit; --precision bf16, --compile or a faster device help",
-    "windows": "the image tower is the limit; --precision bf16 or a faster device help",
     "tokens": "the tokenizer is the limit",
-    "texts": "the text tower is the limit; --precision bf16 or a faster device help",
-    "pairs": "the model is the limit; --precision bf16 or a faster device help",
     "rows": "if it is so for a large dataset, please report it as a bug",
     "store": "a faster disk helps, or --no-cache",
     "drift": "it matters less for a larger dataset; --decoder pil leaves it out",
@@ -245,7 +262,9 @@ _ADVICE = {
     "intervals": "resampling is the limit, no part of the model",
     "writing": "a faster disk helps",
 }
-"""Phase -> what makes it faster, as the end of a sentence."""
+"""Phase -> what makes it faster, as the end of a sentence; of forward passes it depends on what is done already."""
+_TOWERS = {"images": "the image tower", "windows": "the image tower", "texts": "the text tower", "pairs": "the model"}
+"""Forward pass -> what computes it."""
 
 _current: ContextVar[Profile | None] = ContextVar("profile", default=None)
 

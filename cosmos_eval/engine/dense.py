@@ -206,6 +206,6 @@ class Normalise:
         return cls(mean, std, device)
 
     def __call__(self, windows: Tensor) -> Tensor:
-        x = windows.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)
+        x = windows.to(self.device).permute(0, 3, 1, 2).to(torch.float32)
         mean, std = (channel_tensor(v, self.device) * 255 for v in (self.mean, self.std))
         return ((x - mean) / std).contiguous()

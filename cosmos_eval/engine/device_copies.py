@@ -29,7 +29,7 @@ class HostCopy:
         if values.device.type != "cuda":
             self._values = values.cpu()
             return
-        self._values = torch.empty(values.shape, dtype=values.dtype).pin_memory()
+        self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         self._values.copy_(values, non_blocking=True)
         self._copied = torch.cuda.Event(blocking=True)  # sleeps: workers need the core
         self._copied.record(torch.cuda.current_stream(values.device))  # not of the current device, which may be another
@@ -45,7 +45,7 @@ class HostCopy:
 def copy_to_device(x: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on a device. From page-locked memory to CUDA it is copied while the device computes."""
     if device.type != "cuda" or x.device.type != "cpu" or not x.is_pinned():
-        return x.to(device, non_blocking=True)
+        return x.to(device)  # the host waits: see `cosmos_core.devices.send`
     stream, computing = _copy_stream(device), torch.cuda.current_stream(device)
     with torch.cuda.stream(stream):
         copied = x.to(device, non_blocking=True)

@@ -98,13 +98,10 @@ def join_parts(
     """Join the parts of each batch; `counts` has the number of parts of each. The first error is a batch's result."""
     for count in counts:
         loaded = list(islice(parts, count))
-        joined = _collate_parts(loaded)
-        if pin_memory and isinstance(joined, Loaded):
-            joined = joined._replace(pixels=joined.pixels.pin_memory())
-        yield joined
+        yield _collate_parts(loaded, pin_memory)
 
 
-def _collate_parts(parts: list[Loaded | LoadError]) -> Loaded | LoadError:
+def _collate_parts(parts: list[Loaded | LoadError], pin_memory: bool) -> Loaded | LoadError:
     loaded: list[Loaded] = []
     for part in parts:
         if isinstance(part, LoadError) and not (isinstance(part, ShapesDiffer) and loaded):
@@ -122,4 +119,9 @@ def _collate_parts(parts: list[Loaded | LoadError]) -> Loaded | LoadError:
         assert isinstance(part, Loaded)
         loaded.append(part)
     seconds = sum(part.decode_seconds for part in loaded), sum(part.preprocess_seconds for part in loaded)
-    return Loaded(loaded[0].key, torch.cat([part.pixels for part in loaded]), *seconds)
+    tensors: list[Tensor] = [part.pixels for part in loaded]
+    joined = None
+    if pin_memory:  # joined there: a copy of the whole batch afterwards would hold up the launching of kernels
+        shape = (sum(map(len, tensors)), *tensors[0].shape[1:])
+        joined = torch.empty(shape, dtype=tensors[0].dtype, pin_memory=True)
+    return Loaded(loaded[0].key, torch.cat(tensors, out=joined), *seconds)

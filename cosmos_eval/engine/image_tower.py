@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.compilation import is_compiler_error
+from cosmos_core.devices import synchronize
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.decoders import PIL, Decoder
 from cosmos_eval.engine.device_copies import copy_to_device
@@ -98,10 +99,10 @@ class ImageTower:
 
     def _time_pass(self, x: Tensor) -> float:
         """Return the seconds of one forward pass."""
-        _synchronize(self.device)
+        synchronize(self.device)
         start = time.perf_counter()
         self.encode(x)
-        _synchronize(self.device)
+        synchronize(self.device)
         return time.perf_counter() - start
 
 
@@ -115,13 +116,6 @@ def decoder_for(name: str, preprocess: Any) -> Decoder:
     if isinstance(size, int):
         size = (size, size)
     return Decoder(name, size if name != PIL and isinstance(size, tuple) else None)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def _pad_batch(x: Tensor, size: int) -> Tensor:

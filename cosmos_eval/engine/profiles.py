@@ -4,11 +4,11 @@ import json
 from functools import partial
 from pathlib import Path
 
-import torch
-
+from cosmos_core.devices import synchronize
 from cosmos_core.files import atomic_write_text
 from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_eval.engine.engine import Engine
+from cosmos_eval.engine.kept_casts import kept_casts
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.profiling import Profile
 
@@ -27,8 +27,7 @@ def begin_profile(profile: Profile, engine: Engine) -> None:
         "batch_size": engine.batch_size,
         "workers": engine.workers.recorded,
     }
-    if engine.device.type == "cuda":
-        profile.synchronize = partial(torch.cuda.synchronize, engine.device)
+    profile.synchronize = partial(synchronize, engine.device)
 
 
 def end_profile(profile: Profile, engine: Engine, folder: Path | None) -> None:
@@ -38,7 +37,8 @@ def end_profile(profile: Profile, engine: Engine, folder: Path | None) -> None:
         batch = profile.largest_batch[: engine.batch_splitter.sizes["images"]]
         profile.largest_batch = None
         try:
-            with tower_precision(engine.precision, engine.device):
+            # as batches are encoded, or the pipeline could be faster than the tower alone
+            with kept_casts(engine.model, engine.keeps_casts), tower_precision(engine.precision, engine.device):
                 profile.forward_per_second = engine.tower.rate(batch)
         except Exception as error:
             if not is_out_of_memory(error):  # then the profile has no rate: results are more important than this figure

@@ -44,7 +44,8 @@ import torch
 from torch import distributed as dist
 
 from cosmos_core.errors import RequestError
-from cosmos_core.world import World, is_lost_rank_error, join_world, leave_world
+from cosmos_core.rank_errors import is_lost_rank_error
+from cosmos_core.world import World, join_world, leave_world
 from cosmos_eval.engine.rank_work import NoteCollector, RankReport, RankShare
 from cosmos_eval.progress import Reporter, Silent
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cosmos_core.devices import to_float64
 from cosmos_eval.metrics.query_scores import QueryScores
 
 BINS = 15
@@ -64,8 +65,8 @@ def top_predictions(scores: QueryScores, pairs: np.ndarray, logit_scale: float) 
     right_columns = column[torch.from_numpy(candidates)]
     parts: list[tuple[torch.Tensor, ...]] = []
     for start, stop, block in scores.blocks():
-        logits = block.double() * logit_scale
-        copies = scores.copies.to(block.device).double()
+        logits = to_float64(block) * logit_scale
+        block, copies = block.to(logits.device), scores.copies.to(logits.device).double()
         highest = block.amax(1, keepdim=True)
         is_highest = block == highest
         # candidates that share a column each have the probability of one

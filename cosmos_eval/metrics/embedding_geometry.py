@@ -6,6 +6,8 @@ Alignment and uniformity are in `cosmos_core.collapse`, as training logs them.
 import torch
 from torch import Tensor
 
+from cosmos_core.devices import to_float64
+
 
 def modality_gap(images: Tensor, texts: Tensor) -> float:
     """Distance between the means of image and of text embeddings (Liang et al., NeurIPS 2022, section 2).
@@ -17,7 +19,7 @@ def modality_gap(images: Tensor, texts: Tensor) -> float:
     Returns:
         0 if both modalities have one centre; at most 2.
     """
-    return float(torch.linalg.vector_norm(images.double().mean(0) - texts.double().mean(0)))
+    return float(torch.linalg.vector_norm(to_float64(images).mean(0) - to_float64(texts).mean(0)))
 
 
 def effective_rank(features: Tensor) -> float:
@@ -45,7 +47,7 @@ def singular_value_shares(features: Tensor) -> Tensor:
         (min(N, D),) float64 in descending order, with the sum 1; zeros if all embeddings are equal up to the rounding
         of float32.
     """
-    centred = features.double().cpu()
+    centred = features.cpu().double()
     norm = torch.linalg.vector_norm(centred)
     centred = centred - centred.mean(0)
     # N may be 50,000 and D 512: the eigenvalues of the smaller of both products are the squares

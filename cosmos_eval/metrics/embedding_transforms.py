@@ -7,6 +7,8 @@ where sums are involved: equal embeddings stay equal to the last bit, so that th
 import torch
 from torch import Tensor
 
+from cosmos_core.devices import to_float64
+
 
 def truncate(features: Tensor, dim: int) -> Tensor:
     """The first dimensions of embeddings, normalised to unit length (Kusupati et al., NeurIPS 2022, section 3).
@@ -23,7 +25,7 @@ def truncate(features: Tensor, dim: int) -> Tensor:
 
 def subtract_mean(features: Tensor) -> Tensor:
     """Subtract the mean of N embeddings (N, D) from each; float64, on the CPU for a device without it."""
-    doubles = _as_doubles(features)
+    doubles = to_float64(features)
     return doubles - doubles.mean(0)
 
 
@@ -73,8 +75,8 @@ def restore_int8(codes: Tensor, ranges: Tensor) -> Tensor:
         codes: (N, D) int8 of `quantize_int8`.
         ranges: (2, D) as they were quantised with.
     """
-    levels = _as_doubles(codes) + 128
-    restored = levels * _as_doubles(_steps(ranges)) + _as_doubles(ranges[0])
+    levels = to_float64(codes) + 128
+    restored = levels * to_float64(_steps(ranges)) + to_float64(ranges[0])
     return restored.to(codes.device, torch.float32)
 
 
@@ -102,7 +104,3 @@ def _steps(ranges: Tensor) -> Tensor:
 def _normalise(features: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
     return features / norms.masked_fill(norms == 0, 1.0)
-
-
-def _as_doubles(values: Tensor) -> Tensor:
-    return (values.cpu() if values.device.type == "mps" else values).double()

@@ -86,7 +86,10 @@ def count_labels_of_rows(maps: torch.Tensor, bins: int) -> torch.Tensor:
     """Count the labels of each row of label maps (..., W) int64: (..., bins) int64, on the same device.
 
     `torch.bincount` would wait for a GPU, and a histogram of a whole map would make its threads wait for each other.
+    Those of maps on MPS are counted on the CPU: it has added integers wrongly (pytorch/pytorch#90635, #161446).
     """
+    if maps.device.type == "mps":
+        return count_labels_of_rows(maps.cpu(), bins).to(maps.device)
     counts = torch.zeros(*maps.shape[:-1], bins, dtype=torch.int64, device=maps.device)
     return counts.scatter_add_(-1, maps, counts.new_ones(()).expand_as(maps))
 

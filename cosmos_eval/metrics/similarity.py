@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,10 @@ def plain_float32() -> Iterator[None]:
 
     Scores in half precision have 8 to 11 significant bits, so candidates of different scores would tie.
     """
-    with true_float32(), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+    with ExitStack() as contexts:
+        contexts.enter_context(true_float32())
+        for device in ("cuda", "cpu", "mps"):
+            contexts.enter_context(torch.autocast(device, enabled=False))
         yield
 
 

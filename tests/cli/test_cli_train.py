@@ -129,7 +129,10 @@ def test_a_dry_run_of_toybox_renders_nothing_and_knows_its_samples(capsys):
         (["toybox", "--ranks", "2"], "--ranks belongs to --dry-run"),
         (["cc3n", "--dry-run"], "no training preset 'cc3n'; did you mean cc3m"),
         (["cc3m", "--set", "objective=silc", "--set", "views.local_crops=0", "--dry-run"], "set views.local_crops"),
-        (["toybox", "--set", "device=abacus", "--dry-run"], "unknown device 'abacus'; give auto, cpu, cuda or cuda:N"),
+        (
+            ["toybox", "--set", "device=abacus", "--dry-run"],
+            "unknown device 'abacus'; give auto, cpu, cuda, cuda:N or mps",
+        ),
         (["toybox", "--set", "device=cuda:99", "--dry-run"], "no device cuda:99: torch sees"),
         (["toybox", "--set", "device=meta", "--out", "nowhere"], "no device meta"),
         (["toybox", "--set", "eval_every=9", "--set", "eval_suite=abc", "--dry-run"], "there is no benchmark 'abc'"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cosmos_core import devices
-from cosmos_core.devices import choose_device, require_device, why_no_cuda, why_unusable
+from cosmos_core.devices import choose_device, has_bf16, require_device, why_no_cuda, why_unusable
 from cosmos_core.errors import RequestError
 from cosmos_core.prepare import device_of
 from cosmos_core.world import World
@@ -99,3 +99,15 @@ def test_apples_gpu_is_chosen_where_it_is_allowed(monkeypatch):
 def test_the_cpu_computes_and_meta_does_not():
     assert why_unusable(torch.device("cpu")) == ""
     assert why_unusable(torch.device("meta"))
+
+
+def test_bfloat16_on_a_gpu_of_apple_needs_macos_14(monkeypatch):
+    for version, expected in ((13, False), (15, True)):
+        monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda *least, v=version: (v, 0) >= least)
+        assert has_bf16(torch.device("mps")) is expected
+
+
+def test_a_machine_without_a_gpu_of_apple_says_so(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(RequestError, match="no device mps: torch sees no GPU of Apple; give auto or cpu"):
+        require_device("mps")

@@ -1,5 +1,7 @@
 """A lack of memory is recognised in all the words of CUDA's libraries, and every stage reports it as one line."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from cosmos_core import train as training
 from cosmos_core.errors import RequestError
 from cosmos_core.memory_errors import is_out_of_memory, report_out_of_memory
 from cosmos_core.step import Stepper
-from cosmos_core.train import train
+from cosmos_core.train import Callback, train
 from cosmos_eval.cli.main import run_command
 from tests.core.test_train import CONFIG
 from tests.helpers.tiny_runs import coloured
@@ -67,6 +69,33 @@ def test_training_without_memory_ends_with_advice(owner, stage, line, monkeypatc
     monkeypatch.setattr(owner, stage, fail)
     with pytest.raises(RequestError, match=line):
         train(CONFIG, coloured(8))
+
+
+@pytest.mark.parametrize(
+    ("stage", "line"),
+    [
+        ("cosmos_core.data.loader.finish_views", "out of memory preparing batch 1 on cpu; lower batch_size"),
+        ("cosmos_core.step.Networks", "out of memory preparing the first step on cpu; free memory"),
+        ("cosmos_core.run_state.load_optimizer", r"out of memory restoring .*\.pt on cpu; free memory"),
+    ],
+)
+def test_a_batch_ddp_and_a_resume_without_memory_are_told_apart(stage, line, monkeypatch, tmp_path):
+    def fail(*args):
+        raise RuntimeError("CUDA error: out of memory")
+
+    config = replace(CONFIG, steps=2, out=str(tmp_path), save_every=1)
+    if "restoring" in line:
+        with pytest.raises(ZeroDivisionError):
+            train(config, coloured(8), callbacks=[StopAfterOneStep()])
+    monkeypatch.setattr(stage, fail)
+    with pytest.raises(RequestError, match=line):
+        train(config, coloured(8))
+
+
+class StopAfterOneStep(Callback):
+    def on_step(self, run):
+        if run.step == 2:
+            raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("stage", ["cosmos_eval.models.cosmos.load_checkpoint", "torch.mm"])

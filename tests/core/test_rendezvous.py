@@ -6,13 +6,15 @@ import time
 from collections.abc import Iterator, Sequence
 
 import pytest
+import torch
 from torch import distributed as dist
 
 from cosmos_core import rendezvous
 from cosmos_core.errors import RequestError
 from cosmos_core.rank_environment import RankEnvironment, rank_environment
+from cosmos_core.rank_errors import is_lost_rank_error, is_nccl_error
 from cosmos_core.rendezvous import collective_timeout, join_group, open_store, wait_for_all_ranks, wait_for_rank_0
-from cosmos_core.world import World, is_lost_rank_error, is_nccl_error, join_world
+from cosmos_core.world import World, join_world
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "COSMOS_JOIN_SECONDS")
 
@@ -174,6 +176,26 @@ def test_an_error_of_nccl_keeps_its_cause_unless_a_rank_is_gone(text: str, lost:
             assert (is_lost_rank_error(error), is_nccl_error(error)) == (lost, nccl)
 
 
+def test_no_gpu_and_a_gpu_of_another_rank_are_refused_before_ranks_meet(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert refused(lambda: join_world("cuda")) == "no device cuda: torch sees no CUDA device; set device=cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert refused(lambda: join_world("cuda:0")).startswith(
+        "device=cuda:0 is one GPU, and rank 1 of 2 needs its own, which is cuda:1: set device=cuda"
+    )
+
+
+def test_ranks_wait_for_each_other_on_their_own_gpu(monkeypatch):
+    seen = []
+    monkeypatch.setattr(dist, "barrier", lambda device_ids: seen.append(device_ids))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    for backend in ("nccl", "gloo"):
+        monkeypatch.setattr(dist, "get_backend", lambda backend=backend: backend)
+        World(4, 8, 3).barrier()
+    assert seen == [[3], None]
+
+
 def test_those_that_came_say_who_is_missing():
     said = met((0, 4), (2, 4), seconds=0.2)
     assert all("of 4 ranks ranks 1, 3 did not reach host:29500" in line for line in said.values())
@@ -193,8 +215,15 @@ def test_a_fault_of_torch_on_the_way_is_one_line(monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "29500")
 
-    def fail(*_: object) -> None:
-        raise RuntimeError("gloo:\nno device")
+    def fail_with(text: str) -> str:
+        def fail(*_: object) -> None:
+            raise RuntimeError(text)
 
-    monkeypatch.setattr(rendezvous, "open_store", fail)
-    assert "cannot find each other (gloo: no device)" in refused(lambda: join_group("gloo", 0, 2))
+        monkeypatch.setattr(rendezvous, "open_store", fail)
+        return refused(lambda: join_group("gloo", 0, 2))
+
+    assert "cannot find each other (gloo: no device)" in fail_with("gloo:\nno device")
+    # the ranks have found each other: starting them in another way would not help
+    assert fail_with("NCCL error: unhandled cuda error") == (
+        "NCCL failed on rank 0 (NCCL error: unhandled cuda error); NCCL_DEBUG=INFO tells more"
+    )

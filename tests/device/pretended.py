@@ -5,8 +5,9 @@
     assert card.blocking_copies == 0
 
 Seen: operations on tensors of two devices (0-dim CPU numbers in pointwise operations are allowed, as on CUDA),
-`.numpy()` of a tensor on the card, float64 on MPS. Counted: launched kernels, copies, and the moments when the host
-waits for the card (`item`, boolean indexing, copies from memory that is not page-locked).
+`.numpy()` of a tensor on the card, float64 on MPS, copies to it that the host does not wait for. Counted: launched
+kernels, copies, and the moments when the host waits for the card (`item`, boolean indexing, copies from memory that is
+not page-locked).
 
 Not seen: the numbers of other kernels, streams, real memory, compilation, NCCL. The lists of operations that autocast
 changes are the CPU's.
@@ -239,6 +240,8 @@ def _count(name: str, args: Any) -> None:
 
 
 def _count_copy_to_card(source: torch.Tensor, non_blocking: bool) -> None:
+    if card().kind == "mps" and non_blocking:
+        raise RuntimeError("a copy to MPS that the host does not wait for may read freed memory (pytorch#189690)")
     is_pinned = getattr(source, "is_pretended_pinned", False)
     card().copy(f"to card, {'pinned' if is_pinned else 'pageable'}")
     if not (is_pinned and non_blocking):
@@ -387,7 +390,7 @@ def pretended_card(kind: str = "cuda", bf16: bool = True) -> Iterator[Card]:
     global _card
     _card = Card(kind)
     with ExitStack() as stack:
-        replacements = _autocast_on(kind) | (_cuda(bf16, _card) if kind == "cuda" else _mps())
+        replacements = _autocast_on(kind) | (_cuda(bf16, _card) if kind == "cuda" else _mps(_card))
         for target, value in replacements.items():
             stack.enter_context(mock.patch(target, value, create=True))
         for owner in ("torch.utils._foreach_utils", "torch.optim.optimizer", "torch.nn.utils.clip_grad"):
@@ -446,8 +449,8 @@ def _cuda(bf16: bool, seen: Card) -> dict[str, Any]:
     }
 
 
-def _mps() -> dict[str, Any]:
-    return {"torch.backends.mps.is_available": lambda: True, "torch.mps.synchronize": lambda: None}
+def _mps(seen: Card) -> dict[str, Any]:
+    return {"torch.backends.mps.is_available": lambda: True, "torch.mps.synchronize": lambda: seen.wait("synchronize")}
 
 
 def _grouping(seen: Card) -> Callable[..., Any]:

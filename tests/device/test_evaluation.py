@@ -3,6 +3,7 @@
 from collections import Counter
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,8 +11,15 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import evaluate, load_model
 from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.image_sources import FileImage
-from cosmos_eval.engine import Engine, image_loading
+from cosmos_eval.engine import Engine, image_loading, image_tower
 from cosmos_eval.engine.encoding import encode_images
+from cosmos_eval.engine.image_collation import Loaded, join_parts
+from cosmos_eval.engine.profiles import begin_profile, end_profile
+from cosmos_eval.metrics.calibration import top_predictions
+from cosmos_eval.metrics.embedding_geometry import effective_rank, modality_gap
+from cosmos_eval.metrics.iou import count_labels_of_rows
+from cosmos_eval.metrics.query_scores import DotProducts
+from cosmos_eval.profiling import Profile
 from tests.device.pretended import pretended_card
 from tests.engine.test_batch_splitter import make_images
 from tests.helpers.patch_models import settings
@@ -53,6 +61,29 @@ def test_auto_is_autocast_to_what_the_card_computes_in(benchmark, bf16, precisio
 def test_bfloat16_is_refused_on_a_card_that_emulates_it():
     with pretended_card(bf16=False), pytest.raises(RequestError, match=r"Pretended card\) does not compute in bf16"):
         evaluate("cosmos:toybox", "toybox-classification", limit=3, device="cuda", precision="bf16")
+
+
+def test_labels_on_mps_are_counted_on_the_cpu():
+    maps = torch.tensor([[0, 2, 2], [1, 1, 1]])
+    with pretended_card("mps") as card:
+        counts = count_labels_of_rows(maps.to("mps"), 3)
+        assert counts.device.type == "mps"
+        assert counts.tolist() == [[1, 0, 2], [0, 3, 0]]
+    assert not any("scatter" in name for name in card.kernels)
+
+
+def test_figures_of_embeddings_on_mps_are_those_of_the_cpu():
+    images, texts = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(0))
+    pairs = np.stack([np.arange(12), np.arange(12)], axis=1)
+
+    def figures(device):
+        on_device = images.to(device), texts.to(device)
+        confidence = top_predictions(DotProducts(*on_device), pairs, 10.0).confidence
+        return [modality_gap(*on_device), effective_rank(on_device[0]), *confidence]
+
+    expected = figures("cpu")
+    with pretended_card("mps"):
+        assert figures("mps") == pytest.approx(expected, abs=1e-6)
 
 
 SPECS = ("cosmos:untrained-toybox", "cosmos:toybox?scorer=cross", "python:tests.helpers.tiny_models:Colours")
@@ -251,6 +282,42 @@ def test_weights_are_cast_once_for_all_batches():
             casts.append(card.kernels["_to_copy"] - before)
         assert torch.equal(*[part.cpu() for part in features])
     assert casts[1] < casts[0] / 2
+
+
+def test_the_tower_alone_is_measured_as_batches_are_encoded(monkeypatch):
+    monkeypatch.setattr(image_tower, "MAX_REPEATS", 2)
+    with pretended_card() as card:
+        engine = Engine(load_model("cosmos:toybox", device="cuda"), batch_size=2)
+        batch = torch.stack([engine.tower.worker_preprocess(image.load()) for image in make_images(2)])
+        casts = []
+        for is_kept in (False, True):
+            profile = Profile(largest_batch=batch)
+            begin_profile(profile, engine)
+            before = card.kernels["_to_copy"]
+            with mock.patch.object(Engine, "keeps_casts", is_kept):
+                end_profile(profile, engine, None)
+            casts.append(card.kernels["_to_copy"] - before)
+    assert casts[1] < casts[0] / 2
+
+
+def test_phases_of_a_profile_end_when_mps_has_computed_them():
+    with pretended_card("mps") as card:
+        profile = Profile()
+        begin_profile(profile, Engine(load_model("cosmos:toybox", device="mps")))
+        card.waits.clear()
+        with profile.phase("scoring"):
+            pass
+    assert card.waits.total() == 2
+
+
+def test_parts_of_a_batch_are_joined_in_page_locked_memory():
+    parts = [Loaded(str(number), torch.full((2, 3), number, dtype=torch.uint8), 0.0, 0.0) for number in range(3)]
+    with pretended_card():
+        first, second = join_parts(iter(parts), [2, 1], pin_memory=True)
+        assert first.pixels.is_pinned()
+        assert second.pixels.is_pinned()
+    assert first.pixels[:, 0].tolist() == [0, 0, 1, 1]
+    assert second.pixels[:, 0].tolist() == [2, 2]
 
 
 def encode_all(engine, images, is_kept):

@@ -1,6 +1,7 @@
 """Training on a pretended card: every objective, accumulation, both kinds of mixed precision, resuming."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -28,8 +29,10 @@ def losses(config):
     return [line["loss"] for line in train(config, coloured(12)).metrics]
 
 
-@pytest.mark.parametrize("objective", ["clip", "slip", "silc", "multiview", "distill", "cosmos"])
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    ("objective", "accumulate"),
+    [*product(["clip", "slip", "silc", "multiview", "distill", "cosmos"], [1, 2]), ("siglip", 2)],
+)
 def test_losses_in_float32_are_those_of_the_cpu_and_texts_are_trimmed(objective, accumulate, monkeypatch):
     config = replace(ON_CARD, objective=objective, accumulate=accumulate)
     expected = losses(replace(config, device="cpu"))
@@ -44,6 +47,13 @@ def test_losses_in_float32_are_those_of_the_cpu_and_texts_are_trimmed(objective,
         assert losses(config) == pytest.approx(expected, rel=1e-5)
     assert card.kernels
     assert set(lengths) == {8, 10}  # a multiple of 8, and the whole context
+
+
+def test_losses_on_mps_are_those_of_the_cpu():
+    with pretended_card("mps") as card:
+        found = losses(replace(ON_CARD, device="mps"))
+    assert card.kernels
+    assert found == pytest.approx(losses(replace(ON_CARD, device="cpu")), rel=1e-5)
 
 
 @pytest.mark.parametrize(("bf16", "scaled"), [(True, False), (False, True)])

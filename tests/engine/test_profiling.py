@@ -165,7 +165,7 @@ def test_the_command_prints_the_table(tmp_path, capsys):
     [
         ({"waiting": 8, "images": 2}, 0, "decode", "this process decodes by itself; more --workers"),
         ({"waiting": 8, "images": 2}, 2, "decode", "more --workers"),
-        ({"waiting": 1, "images": 9}, 2, "forward", "--precision bf16"),
+        ({"waiting": 1, "images": 9}, 2, "forward", "the image tower is the limit; --compile or a faster device"),
         ({"waiting": 1, "images": 2, "copy": 3, "reading": 4}, 2, "main thread", "a faster disk"),
     ],
 )
@@ -181,6 +181,22 @@ def test_the_profile_says_what_limits_images_and_what_helps(seconds, workers, st
         profile.table()
     )
     assert advice in profile.describe_limit()
+
+
+def test_advice_is_what_a_run_does_not_do_already():
+    def advice(phase, **about):
+        profile = profile_with(**{phase: 9.0})  # 100 images
+        profile.about |= about
+        profile.forward_per_second = 20.0
+        return profile.describe_bottleneck().rpartition("is the limit; ")[2].removesuffix(" would help.")
+
+    assert advice("images", device="cuda", precision="fp32") == "--precision bf16 or --compile or a faster device"
+    assert advice("images", device="cuda", precision="bf16+compile") == "a faster device"
+    profile = profile_with(images=60.0)
+    profile.about["precision"], profile.forward_per_second = "fp32+compile", 20.0
+    assert "most of it compiled the tower" in profile.describe_limit()
+    assert advice("windows", device="cuda", precision="fp32") == "--precision bf16 or a faster device"
+    assert advice("texts", device="cpu", precision="fp32") == "a faster device"
 
 
 def test_phases_of_overlapping_batches_do_not_wait_for_the_device():
