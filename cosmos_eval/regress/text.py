@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
+from cosmos_core.printable import plural
 from cosmos_eval.regress.answer import IMPROVED, NO_TEST, NOT_COMPARABLE, REGRESSION, Regression, Tested
 from cosmos_eval.report.markdown import escape
 from cosmos_eval.report.names import short
@@ -171,10 +172,11 @@ def _together(answer: Regression) -> str:
 
 
 def _explain_untestable(test: Tested, answer: Regression) -> str:
+    in_one_of_several = f" in one of {len(answer.tests)} tests" if len(answer.tests) > 1 else ""
     return (
-        f"{test.benchmark} {test.metric}: with {test.units:,} independent units and a baseline of "
-        f"{percent(test.baseline)} % even a candidate with nothing right would pass (p {test.least_p:.2g} in one of "
-        f"{len(answer.tests)} tests); test more samples, or other benchmarks (--benchmark)"
+        f"{test.benchmark} {test.metric}: with {plural(test.units, 'independent unit')} and a baseline of "
+        f"{percent(test.baseline)} % even a candidate with nothing right would pass (p {test.least_p:.2g}"
+        f"{in_one_of_several}); test more samples, or other benchmarks (--benchmark)"
     )
 
 

@@ -12,7 +12,7 @@ from cosmos_eval.report.names import short
 METRIC, AVERAGE = "metric", "average"
 FIELDS = (
     "kind", "benchmark", "metric", "task", "version", "fingerprint", "dataset", "n", "images", "items", "left_out",
-    "higher_is_better", "headline", "primary", "group", "of", "title",
+    "higher_is_better", "headline", "primary", "group", "of", "of_metrics", "title",
     "transforms",
 )  # fmt: skip
 
@@ -45,7 +45,7 @@ def column_table(full: pd.DataFrame, suite: Suite | None = None) -> pd.DataFrame
         suffix = f" ({key[1][:8]}/{key[2][:8]})" if names.count(key[0]) > 1 else ""
         for column in columns:
             metric = column["metric"]
-            added = {"kind": METRIC, "group": number, "of": (), "title": f"{key[0]} {short(metric)}{suffix}"}
+            added = {"kind": METRIC, "group": number, "of": (), "of_metrics": (), "title": f"{key[0]} {short(metric)}{suffix}"}
             table.append(
                 {
                     **column,

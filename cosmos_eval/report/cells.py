@@ -1,12 +1,13 @@
 """Cells as text, and groups of columns: shared by all formats that people read."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
-from cosmos_eval.protocol.suite import PRIMARY
 from cosmos_eval.report.board import Board
 from cosmos_eval.report.board_columns import AVERAGE
 from cosmos_eval.report.names import short
@@ -70,7 +71,7 @@ def without_width_line(board: Board) -> str:
 
 def task_heading(task: str) -> str:
     """The heading of a task in tables."""
-    return TASK_HEADINGS.get(task, task.capitalize())
+    return TASK_HEADINGS.get(task, task.replace("-", " ").capitalize())
 
 
 def sections(board: Board) -> list[tuple[str, list[int]]]:
@@ -123,14 +124,23 @@ def about(board: Board, column: int) -> str:
 
 
 def average_lines(board: Board) -> list[str]:
-    """What each average is the mean of."""
+    """What each average is the mean of: benchmarks, and the metric of each."""
     return [
-        f"{column.title}: the plain mean of "
-        f"{short(column.metric) if column.metric != PRIMARY else 'the primary metrics'} over "
-        f"{', '.join(column.of)}; missing where one of them is"
+        f"{column.title}: the plain mean of {_members_of_average(column.of, column.of_metrics)}; missing where one of "
+        "them is"
         for column in board.columns.itertuples()
         if column.kind == AVERAGE
     ]
+
+
+def _members_of_average(benchmarks: Sequence[str], metrics: Sequence[Sequence[str]]) -> str:
+    """`top-1 over a, b, c (mean per class)`: the metric that most benchmarks share, and the others' own ones."""
+    texts = [" and ".join(map(short, of_benchmark)) for of_benchmark in metrics]
+    most, count = Counter(texts).most_common(1)[0]
+    if count == 1:
+        return ", ".join(f"{name} ({text})" for name, text in zip(benchmarks, texts, strict=True))
+    names = [name if text == most else f"{name} ({text})" for name, text in zip(benchmarks, texts, strict=True)]
+    return f"{most} over {', '.join(names)}"
 
 
 def limited_line(board: Board) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board
 from cosmos_eval.report.cells import (
     average_lines,
@@ -67,7 +67,7 @@ def benchmark_heading(board: Board, columns: pd.DataFrame) -> str:
     of_all = f", {first['items']:,} of {first['items'] + first['left_out']:,} items" if first["left_out"] else ""
     return (
         f"## {escape(first['benchmark'])}\n\n{first['task']}, protocol version {first['version']} "
-        f"({first['fingerprint'][:8]}), data {first['dataset'][:8]}, {first['images']:,} images{of_all}, {precision}"
+        f"({first['fingerprint'][:8]}), data {first['dataset'][:8]}, {plural(first['images'], 'image')}{of_all}, {precision}"
     )
 
 
