@@ -45,7 +45,13 @@ def column_table(full: pd.DataFrame, suite: Suite | None = None) -> pd.DataFrame
         suffix = f" ({key[1][:8]}/{key[2][:8]})" if names.count(key[0]) > 1 else ""
         for column in columns:
             metric = column["metric"]
-            added = {"kind": METRIC, "group": number, "of": (), "of_metrics": (), "title": f"{key[0]} {short(metric)}{suffix}"}
+            added = {
+                "kind": METRIC,
+                "group": number,
+                "of": (),
+                "of_metrics": (),
+                "title": f"{key[0]} {short(metric)}{suffix}",
+            }
             table.append(
                 {
                     **column,

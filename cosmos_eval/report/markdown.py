@@ -67,7 +67,8 @@ def benchmark_heading(board: Board, columns: pd.DataFrame) -> str:
     of_all = f", {first['items']:,} of {first['items'] + first['left_out']:,} items" if first["left_out"] else ""
     return (
         f"## {escape(first['benchmark'])}\n\n{first['task']}, protocol version {first['version']} "
-        f"({first['fingerprint'][:8]}), data {first['dataset'][:8]}, {plural(first['images'], 'image')}{of_all}, {precision}"
+        f"({first['fingerprint'][:8]}), data {first['dataset'][:8]}, {plural(first['images'], 'image')}{of_all}, "
+        f"{precision}"
     )
 
 

@@ -167,7 +167,10 @@ def _prepare(engine: Engine, data: Shown, definition: Benchmark) -> _Prepared:
     """Encode the data."""
     if isinstance(data, ClassificationData):
         if not data.templates:
-            raise RequestError(f"{definition.name} has no templates for the class names; show geometry needs them")
+            raise RequestError(
+                f"{definition.name} has the task {definition.task} and no templates in prompts, which show geometry "
+                "needs; write a definition of the task classification, with class names and templates of one language"
+            )
         prompts = ClassPrompts.from_templates(data.class_names, data.templates)
         scores = engine.score(data.images, prompts.texts)
         _require_embeddings(scores.image_features, scores.averages_prompts, engine, definition)

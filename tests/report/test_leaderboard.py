@@ -83,6 +83,10 @@ def test_a_name_cannot_break_the_table():
     )
 
 
+def test_one_image_is_no_plural():
+    assert ", 1 image, fp32" in markdown([result("a", 0.5, dataset=replace(make_result().dataset, n={"images": 1}))])
+
+
 def test_csv_and_markdown_hold_the_same_numbers(tmp_path):
     results = [result("weak", 0.25), result("strong", 0.75)]
     paths = write_leaderboard(results, tmp_path, not_run=["m, coco: not run: no images"])

@@ -155,6 +155,20 @@ def test_a_test_image_in_train_is_counted_and_marked():
     assert np.flatnonzero(outcome.samples["in_train"]).tolist() == [4]
 
 
+def test_numbers_of_shots_and_neighbours_that_there_are_not_are_named():
+    """They were left out without a word."""
+    data = splits()
+    definition = benchmark("probe", shots=[1, 50, 60], neighbours=[3, 1000])
+    outcome = tasks.run(definition, data, one_hot(data))
+    most = np.bincount(data.other_splits["train"].labels).max()
+    assert {"few_shot_50", "few_shot_60", "knn_1000"}.isdisjoint(outcome.metrics)
+    lines = [line for line in outcome.warnings if "not measured" in line]
+    assert lines == [
+        f"few_shot_50, few_shot_60 are not measured: no class has more than {most} train images",
+        f"knn_1000 is not measured: there are only {len(data.other_splits['train'].labels)} train images",
+    ]
+
+
 def test_a_class_without_train_images_is_never_right():
     data = splits()
     train = data.other_splits["train"]
@@ -181,8 +195,11 @@ def only_first_class(train: ClassificationData) -> ClassificationData:
     ("change", "message"),
     [
         (only_first_class, "needs train images of two classes"),
-        (lambda train: replace(train, class_names=list("abcdeg")), "different classes, in one of them only: f, g"),
-        (lambda train: replace(train, class_names=list("bacdef")), "different classes, in another order"),
+        (
+            lambda train: replace(train, class_names=list("abcdeg")),
+            "different classes: train lacks f, and test lacks g; give",
+        ),
+        (lambda train: replace(train, class_names=list("bacdef")), "different classes: in another order; give"),
         (lambda train: replace(train, images=train.images[::6], labels=train.labels[::6]), "no image is left"),
         (lambda train: replace(train, labels=train.labels + 1), "train image 30 refers to class 6"),
     ],
@@ -244,7 +261,7 @@ def test_a_split_may_have_its_own_reader(own):
     [
         (("    train: {path: train}\n", ""), "probe needs the split train"),
         (("test: {path: held-out}", "test: held-out"), "test must be a map"),
-        (("test:", "tset:"), "path' is missing in dataset"),
+        (("test:", "tset:"), "own.yaml:6: probe is evaluated on the split test, which has no path: write"),
         (("{path: train}", "{reader: cocoa, path: train}"), "own.yaml:8: unknown reader 'cocoa'"),
         (("{path: train}", "{reader: karpathy, path: train}"), "the reader karpathy gives data for retrieval"),
         (("{path: train}", "{reader: jsonl}"), "'path' is missing in train"),
