@@ -22,6 +22,8 @@ ABOUT_MARK = (
 )
 PARTS = 60
 """Metrics of single parts that fit into one table."""
+PARTS_OF_HEADLINE = 80
+"""Headline metrics of single parts that do: both directions of Crossmodal-3600's 36 languages."""
 WIDE = 12
 """Headline columns that fit into one table; where there are more, each task has its own."""
 TASK_HEADINGS = {"": "All tasks"}
@@ -99,14 +101,21 @@ def _runs(columns: list[int], key: pd.Series) -> list[list[int]]:
 
 def detail(columns: pd.DataFrame) -> list[int]:
     """The metrics of one benchmark that its table shows. Where it has many classes (171) or parts (70 tags, each with
-    six metrics), only those over all of them; leaderboard.csv, leaderboard.json and every RESULT.json hold the others.
+    six metrics), only those over all of them, and the headline metrics of the parts (languages) if these are not too
+    many; leaderboard.csv, leaderboard.json and every RESULT.json hold the others.
     """
-    parts = columns["metric"].str.contains("/").sum()
+    metrics = columns["metric"]
+    parts = set(metrics[metrics.str.contains("/")])
+    headline = set(metrics[columns["headline"]])
+    of_headline = {metric for metric in parts if metric.rpartition("/")[2] in headline}
+    shown_parts = parts if len(parts) <= PARTS else of_headline if len(of_headline) <= PARTS_OF_HEADLINE else set()
 
-    def is_of_one_part(metric: str) -> bool:
-        return metric.endswith(OF_ONE_CLASS) or ("/" in metric and "/macro_" not in metric and parts > PARTS)
+    def is_shown(metric: str) -> bool:
+        if metric.endswith(OF_ONE_CLASS):
+            return False
+        return "/" not in metric or "/macro_" in metric or metric in shown_parts
 
-    return [column for column, metric in columns["metric"].items() if not is_of_one_part(metric)]
+    return [column for column, metric in metrics.items() if is_shown(metric)]
 
 
 def with_values(board: Board, rows: list[int], columns: list[int]) -> list[int]:
@@ -123,6 +132,19 @@ def about(board: Board, column: int) -> str:
     return f"protocol {fields['fingerprint'][:8]}, {data}"
 
 
+def metric_head(board: Board, column: int) -> str:
+    """The metric of a column; of an average that takes several, that it is of several."""
+    fields: Any = board.columns.loc[column]
+    if fields["kind"] != AVERAGE:
+        return short(fields["metric"])
+    metrics = {_joined(of_benchmark) for of_benchmark in fields["of_metrics"]}
+    return metrics.pop() if len(metrics) == 1 else "several metrics"
+
+
+def _joined(metrics: Sequence[str]) -> str:
+    return " and ".join(map(short, metrics))
+
+
 def average_lines(board: Board) -> list[str]:
     """What each average is the mean of: benchmarks, and the metric of each."""
     return [
@@ -135,7 +157,7 @@ def average_lines(board: Board) -> list[str]:
 
 def _members_of_average(benchmarks: Sequence[str], metrics: Sequence[Sequence[str]]) -> str:
     """`top-1 over a, b, c (mean per class)`: the metric that most benchmarks share, and the others' own ones."""
-    texts = [" and ".join(map(short, of_benchmark)) for of_benchmark in metrics]
+    texts = [_joined(of_benchmark) for of_benchmark in metrics]
     most, count = Counter(texts).most_common(1)[0]
     if count == 1:
         return ", ".join(f"{name} ({text})" for name, text in zip(benchmarks, texts, strict=True))

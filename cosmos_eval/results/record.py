@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.protocol.feature_transforms import NONE as NO_TRANSFORMS
@@ -102,7 +103,7 @@ class Result:
         limit = f", limit {self.limit:,}" if self.limit is not None else ""
         return (
             f"Result({self.label} on {self.benchmark_name}: {self.primary} {scale * metric.value:.2f}{unit} "
-            f"[{low}, {high}], {images:,} images, {self.precision}{limit})"
+            f"[{low}, {high}], {plural(images, 'image')}, {self.precision}{limit})"
         )
 
     @property

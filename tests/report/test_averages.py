@@ -14,7 +14,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.protocol.benchmark import read_suite
 from cosmos_eval.protocol.suite import Average, Suite
 from cosmos_eval.report.board import board_of, make_board
-from cosmos_eval.report.cells import average_lines, task_heading
+from cosmos_eval.report.cells import average_lines, metric_head, task_heading
 from cosmos_eval.report.exchange_open_clip import MEAN_OF, columns_of_38
 from cosmos_eval.report.names import short
 from cosmos_eval.results.store import read_results
@@ -62,6 +62,9 @@ def test_the_line_below_the_table_names_the_metric_of_each_benchmark(suite):
         "mapped: the plain mean of toybox-classification (top-5), toybox-retrieval (T→I R@5), toybox-segmentation (mIoU"
     )
     assert "toybox-classification (mean per class), toybox-retrieval (I→T R@1 and T→I R@1);" in lines[1]
+    board = make_board([], suite=suite)
+    columns = board.columns.index[board.columns["kind"] == "average"]
+    assert [metric_head(board, column) for column in columns] == ["several metrics", "several metrics"]  # not "primary"
     (open_clip,) = average_lines(make_board([], suite=read_suite("datacomp-38")))
     assert "the plain mean of top-1 over imagenet1k-wds, caltech101-vtab (mean per class), cifar10-vtab, " in open_clip
 

@@ -105,7 +105,7 @@ def test_captions_are_queries_of_retrieval(tmp_path):
 
 def test_other_benchmarks_and_models_are_refused(world, tmp_path):
     for name in ("toybox-perception", "toybox-probe"):
-        with pytest.raises(RequestError, match="; show geometry needs a retrieval or classification benchmark"):
+        with pytest.raises(RequestError, match="; show geometry needs a benchmark of retrieval or classification"):
             show_geometry(MODEL, name, tmp_path)
     definition = yaml.safe_load(world.read_text()) | {"name": "german", "task": "multilingual-classification"}
     del definition["prompts"]

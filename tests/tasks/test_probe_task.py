@@ -256,12 +256,38 @@ def test_a_split_may_have_its_own_reader(own):
     assert load_benchmark(own / "own.yaml").fingerprint == definition.fingerprint
 
 
+def test_classes_that_a_split_lacks_are_classes_of_all_splits_if_that_is_allowed(own):
+    """A reader that finds the classes in the labels does not know those of the other splits."""
+    for name, labels in (("train", "dog dog cat cat bird bird"), ("test", "cat dog emu")):
+        lines = [f'{{"image": "train/{"cat" if i % 2 else "dog"}/{i % 3}.png", "label": "{label}"}}'
+                 for i, label in enumerate(labels.split())]  # fmt: skip
+        (own / f"{name}.jsonl").write_text("\n".join(lines))
+    text = OWN.replace("image-folder", "jsonl").replace("path: train", "path: train.jsonl")
+    text = text.replace("path: held-out", "path: test.jsonl").replace("[2]", "[1]").replace("few_shot_2", "top1")
+    (own / "own.yaml").write_text(text)
+    definition = load_benchmark(own / "own.yaml")
+    with pytest.raises(
+        RequestError, match=r"train lacks emu, and test lacks bird; .* or write candidates_without_images"
+    ):
+        tasks.validate(definition, datasets.load(definition))
+    (own / "own.yaml").write_text(text.replace("jsonl\n", "jsonl\n  candidates_without_images: allow\n", 1))
+    definition = load_benchmark(own / "own.yaml")
+    data = datasets.load(definition)
+    assert list(data.test.class_names) == list(data.other_splits["train"].class_names) == ["cat", "dog", "emu", "bird"]
+    assert (data.test.labels.tolist(), data.other_splits["train"].labels.tolist()) == ([0, 1, 2], [1, 1, 0, 0, 3, 3])
+    assert list(data.remarks) == [
+        "no image of the split test has the class bird", "no image of the split train has the class emu"
+    ]  # fmt: skip
+    outcome = tasks.run(definition, data, Engine(RandomModel()))
+    assert "1 test class without a train image: emu" in outcome.warnings
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (("    train: {path: train}\n", ""), "probe needs the split train"),
         (("test: {path: held-out}", "test: held-out"), "test must be a map"),
-        (("test:", "tset:"), "own.yaml:6: probe is evaluated on the split test, which has no path: write"),
+        (("test:", "tset:"), "own.yaml:7: probe is evaluated on the split test, which has no path: write"),
         (("{path: train}", "{reader: cocoa, path: train}"), "own.yaml:8: unknown reader 'cocoa'"),
         (("{path: train}", "{reader: karpathy, path: train}"), "the reader karpathy gives data for retrieval"),
         (("{path: train}", "{reader: jsonl}"), "'path' is missing in train"),

@@ -84,9 +84,8 @@ def validate(benchmark: Benchmark, data: SplitData) -> None:
             ]
             raise RequestError(
                 f"{benchmark.name}: the splits test and {name} have different classes: "
-                f"{', and '.join(lacks) or 'in another order'}; give all splits the same classes in the same order "
-                "(one without images in a split is an empty folder of image-folder, with candidates_without_images: "
-                "allow in dataset)"
+                f"{', and '.join(lacks) or 'in another order'}; give all splits the same classes in the same order, or "
+                "write candidates_without_images: allow in dataset, if a class may be without images in a split"
             )
     labels = _train_labels(data)
     train_counts = np.bincount(data.other_splits["train"].labels)  # type: ignore[attr-defined]
