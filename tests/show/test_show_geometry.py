@@ -67,7 +67,9 @@ def test_the_accuracy_is_that_of_the_task(shown, world, tmp_path):
 
 
 def test_images_of_the_benchmark_itself_are_not_told_apart(world, tmp_path):
-    figures = show_geometry(MODEL, world, tmp_path, against=world).figures
+    done = show_geometry(MODEL, world, tmp_path, against=world)
+    figures = done.figures
+    assert "12 of 12 images of classes are in classes, too" in done.remarks
     assert figures["ood_auroc_score"] == figures["ood_auroc_probability"] == 1 / 2
     assert figures["ood_fpr95_score"] == 1
 
