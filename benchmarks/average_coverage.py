@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         atomic_write_text(options.out / "average_intervals.md", content)
-    rows = [{"suite": one.suite.name, "covered": one.covered, "holds": one.holds} for one in results]
+    rows = [{"suite": result.suite.name, "covered": result.covered, "holds": result.holds} for result in results]
     figures = {"rows": rows, "seconds": seconds}
     print(json.dumps(last_line("average_coverage", {}, figures, "cpu", threads, load)))
     return 1 if failed else 0

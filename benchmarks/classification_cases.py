@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.peers.mixed import same_arithmetic
-from benchmarks.random_model import random_model
+from benchmarks.random_model import image_size, random_model
 from benchmarks.studies.imagenet_words import first_words
 from benchmarks.timing import take_turns
 from cosmos_eval.models.open_clip import OpenClipModel
@@ -97,9 +97,8 @@ def warm_up(model: OpenClipModel) -> None:
 
     import cosmos_eval.run.evaluate  # noqa: F401
 
-    side = model.network.visual.image_size
     with torch.inference_mode():
-        model.encode_image(torch.zeros(8, 3, *side))
+        model.encode_image(torch.zeros(8, 3, *image_size(model)))
         model.encode_text(["a"] * 8)
 
 

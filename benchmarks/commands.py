@@ -20,7 +20,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,8 @@ class CommandsPlan:
     model: str = "ViT-B-32"
 
 
-FULL = {"classes": 20, "per_class": 10, "pairs": 100, "repetitions": 3}
-QUICK = {"classes": 6, "per_class": 4, "pairs": 16, "repetitions": 1}
+FULL = CommandsPlan(classes=20, per_class=10, pairs=100, repetitions=3)
+QUICK = CommandsPlan(classes=6, per_class=4, pairs=16, repetitions=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", help="cpu or cuda; clip-benchmark uses a GPU wherever there is one")
     parser.add_argument("--out", type=Path, help="also write a section of this page")
     options = parser.parse_args(arguments)
-    plan = CommandsPlan(**(QUICK if options.quick else FULL), device=options.device)
+    plan = replace(QUICK if options.quick else FULL, device=options.device)
     load = os.getloadavg()[0]
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -190,7 +190,7 @@ def run(arguments: list[str]) -> None:
 
 def peer_figures(root: Path) -> dict[str, float]:
     """Read clip-benchmark's figures, under our names."""
-    figures = {}
+    figures: dict[str, float] = {}
     for dataset, names in METRICS.items():
         metrics = json.loads((root / f"peer-{dataset}.json").read_text(encoding="utf-8"))["metrics"]
         figures |= {f"{dataset} {our_name}": metrics[name] for name, our_name in names.items()}

@@ -71,7 +71,7 @@ def kill_at_points(scenario: Scenario, root: Path, *, most: int = 0, several: in
     tally.points = len(points)
     chains: list[Sequence[int]] = [[point] for point in range(1, len(points) + 1)]
     if most and most < len(chains):
-        chains = sorted(rng.sample(chains, most))
+        chains = sorted(rng.sample(chains, most), key=list)
     chains += [[rng.randint(1, len(points)) for _ in range(rng.randint(2, 5))] for _ in range(several)]
     for kills in chains:
         run_chain(scenario, root / "chain" / "work", kills, expected, tally)

@@ -122,12 +122,12 @@ def intercepted(points: Points) -> Iterator[Points]:
     try:
         for name, call in replaced.items():
             setattr(os, name, call)
-        builtins.open = io.open = tarfile.bltn_open = counted_open  # type: ignore[assignment]
+        builtins.open = io.open = tarfile.bltn_open = counted_open  # type: ignore[attr-defined]
         yield points
     finally:
         for name, call in original.items():
             setattr(os, name, call)
-        builtins.open = io.open = tarfile.bltn_open = original_open
+        builtins.open = io.open = tarfile.bltn_open = original_open  # type: ignore[attr-defined]
 
 
 def run_to_point(

@@ -46,7 +46,7 @@ class Smoke:
     failed: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
-    def check(self, name: str, value: float, most: float) -> None:
+    def check(self, name: str, value: float | torch.Tensor, most: float) -> None:
         """Record a difference that must be at most `most`."""
         value = float(value)
         self.checks.append((name, value, most))

@@ -59,7 +59,7 @@ def check_features(smoke: "Smoke") -> None:
     spec = "cosmos:untrained-toybox" if smoke.tiny else "cosmos:untrained-ViT-B-16"
     here, there = load_model(spec), load_model(spec, device=smoke.device)
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(8, 3, *here.core.image_size, generator=generator)  # type: ignore[attr-defined]
+    x = torch.randn(8, 3, *here.core.image_size, generator=generator)
     texts = [" ".join(["red circle"] * n) for n in range(1, 36)]
 
     def features(model: Any, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -191,7 +191,7 @@ def check_compiled(smoke: "Smoke") -> None:
     model = load_model("cosmos:untrained-toybox" if smoke.tiny else "cosmos:untrained-ViT-B-16", device=smoke.device)
     from cosmos_eval.engine.image_tower import ImageTower
 
-    x = torch.randn(16, 3, *model.core.image_size, device=smoke.device)  # type: ignore[attr-defined]
+    x = torch.randn(16, 3, *model.core.image_size, device=smoke.device)
     with tower_precision("fp32", smoke.device), true_float32():
         eager = F.normalize(ImageTower(model).encode(x), dim=-1)
         compiled = F.normalize(ImageTower(model, compiled=True, compiled_size=lambda: 16).encode(x), dim=-1)
@@ -214,7 +214,7 @@ def check_ranks(smoke: "Smoke") -> None:
             if done.returncode:
                 raise RuntimeError(f"{name} rank: exit code {done.returncode}; {done.stderr[-1500:]}")
             (path,) = out.glob("*/*/RESULT.json")
-            metrics.append({key: one["value"] for key, one in json.loads(path.read_text())["metrics"].items()})
+            metrics.append({key: metric["value"] for key, metric in json.loads(path.read_text())["metrics"].items()})
     smoke.check("metrics of two ranks that differ", sum(metrics[0][key] != metrics[1][key] for key in metrics[0]), 0)
 
 

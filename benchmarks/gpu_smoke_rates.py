@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.random_model import random_model
+from benchmarks.random_model import image_size, random_model
 from benchmarks.train_throughput import TINY, Case, config_of, seconds_of_steps
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.engine import Engine
@@ -55,7 +55,7 @@ def rate_forward(smoke: "Smoke") -> None:
 def tower_rate(smoke: "Smoke", model: "OpenClipModel", precision: str, size: int) -> float:
     """Images a second of the tower, as the engine calls it: weights cast once."""
     tower = ImageTower(model)
-    x = torch.randn(size, 3, *model.network.visual.image_size, device=smoke.device)  # type: ignore[union-attr]
+    x = torch.randn(size, 3, *image_size(model), device=smoke.device)
     if smoke.device.type == "cuda":
         x = x.contiguous(memory_format=torch.channels_last)
     with kept_casts(model, keeps_casts(precision, smoke.device, False)), tower_precision(precision, smoke.device):
@@ -109,7 +109,8 @@ def training_case(smoke: "Smoke") -> Case:
     """COSMOS's step of as many samples as the plan of a dry run fits in four fifths of the free memory."""
     if smoke.tiny or smoke.device.type != "cuda":
         return Case("fp32", 8)
-    from cosmos_core.sizing import Workload, memory
+    from cosmos_core.sizing import memory
+    from cosmos_core.workload import Workload
 
     free, _ = torch.cuda.mem_get_info(smoke.device)
     for batch in (128, 64, 32, 16):
@@ -121,7 +122,8 @@ def training_case(smoke: "Smoke") -> Case:
 
 def rate_training(smoke: "Smoke", case: Case | None = None) -> None:
     """Samples a second of COSMOS's step (ViT-B/16, 2 + 6 views) with views that are ready on the device."""
-    from cosmos_core.sizing import Workload, memory
+    from cosmos_core.sizing import memory
+    from cosmos_core.workload import Workload
 
     on_gpu, case = smoke.device.type == "cuda", case or training_case(smoke)
     config = config_of(case, str(smoke.device), tiny=smoke.tiny)
@@ -143,9 +145,9 @@ def step_figure(case: Case) -> str:
 def rate_loaded_training(smoke: "Smoke") -> None:
     """Samples a second of training with views from JPEG files, beside the step and the loader alone."""
     from cosmos_core.data.open_loader import open_loader
-    from cosmos_core.sizing import Workload
     from cosmos_core.tokenizer import build_tokenizer
     from cosmos_core.train import train
+    from cosmos_core.workload import Workload
 
     steps, workers = 3 if smoke.tiny else 20, 0 if smoke.tiny else most_workers()
     case = training_case(smoke)
@@ -161,11 +163,9 @@ def rate_loaded_training(smoke: "Smoke") -> None:
         (str(index), files[index % 32], {"raw_caption": text, "shortIB_captions": text, "longIB_captions": text})
         for index in range(case.batch * (steps + 1))
     ]
-    config = replace(
-        config_of(case, str(smoke.device), tiny=smoke.tiny),
-        **{"steps": steps, "warmup": 1, "workers": workers, "lanes": lanes},
-        **{"log_every": steps - 1, "samples": len(samples), "out": ""},
-    )
+    config = config_of(case, str(smoke.device), tiny=smoke.tiny)
+    config = replace(config, steps=steps, warmup=1, workers=workers, lanes=lanes, samples=len(samples), out="")
+    config = replace(config, log_every=steps - 1)
     loader = open_loader(config, config.required_views(), build_tokenizer(Workload(config).model["text_cfg"]), samples)
     loader.change_on_device(smoke.device.type == "cuda")
     batches = loader.batches()

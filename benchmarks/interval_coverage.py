@@ -139,8 +139,9 @@ def exact_coverage(n: int) -> CoverageRow:
     means = tuple(float(coverage(n, low_and_high, grid).mean()) for low_and_high in bounds)
     middle = slice(int(0.3 * n), int(0.7 * n) + 1)
     widths = [(high - low)[middle].mean() for low, high in bounds]
-    as_floats = [tuple(values.tolist()) for values in (rates, old, new)]
-    return CoverageRow("independent, exact", n, *as_floats, (means[0], means[1]), float(widths[1] / widths[0]))
+    at, by_bootstrap, by_interval = (tuple(values.tolist()) for values in (rates, old, new))
+    width = float(widths[1] / widths[0])
+    return CoverageRow("independent, exact", n, at, by_bootstrap, by_interval, (means[0], means[1]), width)
 
 
 def simulated(simulation: RateSimulation, n: int, trials: int, seed: int) -> CoverageRow:
@@ -149,7 +150,9 @@ def simulated(simulation: RateSimulation, n: int, trials: int, seed: int) -> Cov
     resampling = np.random.default_rng(0)
     counts = [np.bincount(resampling.integers(0, n, n), minlength=n) for _ in range(RESAMPLES)]
     resamples = np.stack(counts).astype(np.float64)
-    old, new, widths = [], [], []
+    old: list[float] = []
+    new: list[float] = []
+    widths = []
     rates = (*RATES, *EDGES)
     for rate in rates:
         evidence, resampled = simulation.measure(rng, n, rate, trials, resamples)

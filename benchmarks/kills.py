@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = math.inf) -> None
         time.sleep(0.005)
 
 
+def has_begun(log: Path, process: Any) -> bool:
+    """Return whether a process has encoded its first batch, or has ended."""
+    return log.exists() or not process.is_alive()
+
+
 def cached_keys(out: Path) -> set[str]:
     """Return the keys of all embeddings in the cache."""
     from cosmos_eval.cache.shard import read_shard
@@ -126,7 +132,7 @@ def main() -> int:
         clock = time.monotonic()
         log = root / "whole.log"
         process = start(root / "whole", log, limit)
-        wait_until(lambda: log.exists() or not process.is_alive())
+        wait_until(partial(has_begun, log, process))
         before = time.monotonic() - clock  # time until the first batch
         process.join()
         if process.exitcode != 0:
@@ -152,7 +158,7 @@ def main() -> int:
                 if killed < kills:
                     moment = rng.uniform(0, length)
                     if rng.random() < 2 / 3:
-                        wait_until(lambda log=log, process=process: log.exists() or not process.is_alive())
+                        wait_until(partial(has_begun, log, process))
                         moment = rng.uniform(0, length - before)
                     process.join(moment)
                     process.kill()  # no effect on one that has ended

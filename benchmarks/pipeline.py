@@ -127,7 +127,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     torch.set_num_threads(1)
     figures: dict[str, dict[str, Any]] = {f"workers_{workers}": {} for workers in arguments.workers}
-    ratios = {}
+    ratios: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         images = write_images(256 if arguments.quick else 512, Path(folder))
         repetitions = 1 if arguments.quick else 3

@@ -17,7 +17,8 @@ from benchmarks.timing import take_turns
 from cosmos_eval.datasets.substitution import substituted
 
 PEER, SKLEARN, OURS = "peer", "scikit-learn", "ours"
-CLIP_BENCHMARK = {"lr": 0.1, "epochs": 10, "batch_size": 64, "seed": 0}
+CLIP_BENCHMARK = {"lr": 0.1, "epochs": 10, "seed": 0}
+CLIP_BENCHMARK_BATCH = 64
 """Defaults of `clip_benchmark eval --task linear_probe`."""
 KEYS = ("features", "labels")
 
@@ -141,12 +142,11 @@ def fit_clip_benchmark(parts: dict[str, Part], plan: ProbePlan) -> tuple[torch.n
         cpu["both"] = tuple(torch.cat(pair) for pair in zip(cpu["train"], cpu["val"], strict=True))  # type: ignore[assignment]
         for name, samples in cpu.items():
             dataset = FeatureDataset(*samples)
-            loaders[name] = DataLoader(dataset, batch_size=CLIP_BENCHMARK["batch_size"], shuffle=True)
-        trials = 0
+            loaders[name] = DataLoader(dataset, batch_size=CLIP_BENCHMARK_BATCH, shuffle=True)
+        fitted: list[int] = []
 
         def find(wd_list: Sequence[float], indices: Sequence[int]) -> int:
-            nonlocal trials
-            trials += len(indices)
+            fitted.extend(indices)
             best: int = find_peak(
                 wd_list, indices, loaders["train"], loaders["val"], size, classes, lr, epochs, False, plan.device,
                 False, seed,
@@ -161,7 +161,7 @@ def fit_clip_benchmark(parts: dict[str, Part], plan: ProbePlan) -> tuple[torch.n
             peak = find(strengths, [max(peak - span, 0), peak, min(peak + span, len(strengths) - 1)])
             span //= 2
         model = train(loaders["both"], size, classes, strengths[peak], lr, epochs, False, plan.device, seed)
-    return model, {"weight_decay": strengths[peak], "trials": trials}
+    return model, {"weight_decay": strengths[peak], "trials": len(fitted), "repeated": len(fitted) - len(set(fitted))}
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 
-START_METHOD = "spawn"
+CONTEXT = multiprocessing.get_context("spawn")
 """Of the processes: each imports its libraries anew, so that it has no memory or threads of another."""
 
 
@@ -32,11 +32,10 @@ def run_in_processes(sizes: Sequence[int], work: str, *arguments: Any, threads: 
     Raises:
         RequestError: a process failed; its traceback is on the standard error stream.
     """
-    context = multiprocessing.get_context(START_METHOD)
     with tempfile.TemporaryDirectory() as folder:
-        barrier, results = context.Barrier(max(sizes)), context.Queue()
+        barrier, results = CONTEXT.Barrier(max(sizes)), CONTEXT.Queue()
         processes = [
-            context.Process(
+            CONTEXT.Process(
                 target=run_process, args=(rank, list(sizes), folder, barrier, results, threads, work, arguments)
             )
             for rank in range(max(sizes))

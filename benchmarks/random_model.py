@@ -6,6 +6,12 @@ if TYPE_CHECKING:
     from cosmos_eval.models.open_clip import OpenClipModel
 
 
+def image_size(model: "OpenClipModel") -> tuple[int, int]:
+    """Return height and width of the images that the network takes."""
+    size = model.preprocess.size
+    return (size, size) if isinstance(size, int) else size
+
+
 def random_model(arch: str, device: str = "cpu", config: dict[str, Any] | None = None) -> "OpenClipModel":
     """Build `arch` of open_clip's registry, or the network of `config`, a configuration as open_clip reads it."""
     import logging

@@ -132,7 +132,7 @@ def recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
 
     image = torch.arange(len(images)).repeat_interleave(PER_IMAGE)
     text = torch.arange(len(texts))
-    recall = {}
+    recall: dict[str, float] = {}
     for side, queries, candidates, positives in (
         ("text", images, texts, (image, text)),
         ("image", texts, images, (text, image)),

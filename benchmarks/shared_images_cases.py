@@ -147,7 +147,7 @@ def peer(model: OpenClipModel, plan: SharedImagesPlan, root: Path) -> dict[str, 
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         coco = CocoCaptions(images, str(root / "coco/annotations/captions_val2017.json"), transform)
         recalls = zeroshot_retrieval.evaluate(network, loader(coco), tokenizer, device, amp=amp, recall_k_list=list(K))
-        figures = {}
+        figures: dict[str, float] = {}
         for short, retrieved in (("I2T", "text"), ("T2I", "image")):
             figures |= {f"{short} R@{k}": recalls[f"{retrieved}_retrieval_recall@{k}"] for k in K}
         for subset in SUBSETS:
@@ -192,5 +192,5 @@ def record_batch_sizes(model: OpenClipModel) -> list[int]:
     def append_size(module: torch.nn.Module, inputs: Sequence[torch.Tensor], output: Any) -> None:
         batch_sizes.append(len(inputs[0]))
 
-    model.network.visual.register_forward_hook(append_size)
+    model.network.get_submodule("visual").register_forward_hook(append_size)
     return batch_sizes

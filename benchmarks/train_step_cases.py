@@ -1,8 +1,9 @@
 """What `train_step.py` runs in every process: compare results, then measure loss and step, and count collectives."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -103,7 +104,7 @@ def loss_case(world: World, plan: TrainStepPlan, gathers: tuple[str, ...]) -> tu
     return difference, timed(functions, difference, plan.loss_repetitions * repetition_factor(world, plan), world)
 
 
-def timed(arms: dict[str, Callable[[], object]], difference: float, repetitions: int, world: World) -> Times:
+def timed(arms: Mapping[str, Callable[[], object]], difference: float, repetitions: int, world: World) -> Times:
     """Time arms that have run once and give equal results; return no times if they differ."""
     return take_turns(arms, repetitions, world, warm_up=0) if difference <= TOLERANCE else Times({})
 
@@ -154,8 +155,13 @@ def step_arms(
         student, teacher = copy.deepcopy(initial), copy.deepcopy(initial).requires_grad_(False)
         step = PlainStep(student, teacher, PlainLoss(world.rank, world.size, gather), hyper, forward)
         name = "plain" if forward == "plain" else "plain, our forward"
-        students[name], arms[name] = student, lambda step=step: step(images, texts).total.item()
+        students[name], arms[name] = student, partial(total_loss, step, images, texts)
     return arms, students
+
+
+def total_loss(step: PlainStep, images: list[Tensor], texts: Tensor) -> float:
+    """Take one step and return its total loss."""
+    return step(images, texts).total.item()
 
 
 def step_case(world: World, plan: TrainStepPlan, views: ViewCounts, gather: str) -> tuple[float, Times]:
@@ -196,6 +202,7 @@ def count_collectives(once: Callable[[], object], warm_up: int) -> int:
     for _ in range(warm_up):
         once()
     group = dist.distributed_c10d._get_default_group()
-    before = group._get_sequence_number_for_group()
+    number = group._get_sequence_number_for_group  # type: ignore[attr-defined]  # torch's types leave it out
+    before = number()
     once()
-    return group._get_sequence_number_for_group() - before
+    return number() - before

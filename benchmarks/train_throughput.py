@@ -57,7 +57,7 @@ COLUMNS = (
     "peak GiB",
     "planned GiB",
 )
-TINY = {
+TINY: dict[str, Any] = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
     "text_cfg": {"context_length": 16, "vocab_size": 300, "width": 32, "heads": 2, "layers": 2},
@@ -192,7 +192,8 @@ def measure(case: Case, device: Any, steps: int, on_gpu: bool) -> dict[str, Any]
         seconds = seconds_of_steps(config, device, steps)
     except torch.OutOfMemoryError:
         return {"failed": "out of memory"}
-    from cosmos_core.sizing import Workload, memory, step_flops
+    from cosmos_core.sizing import memory, step_flops
+    from cosmos_core.workload import Workload
 
     work = Workload(config)
     flops = {name: count for name, count in step_flops(work).items() if name != "recomputed"}

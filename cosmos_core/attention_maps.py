@@ -16,6 +16,7 @@ from torch import Tensor
 from cosmos_core.cross_pool import CrossAttentionPool
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS
+from cosmos_core.printable import plural
 from cosmos_core.token_words import Word
 
 
@@ -48,7 +49,7 @@ def attention_maps(model: COSMOS, images: Tensor, ids: Tensor) -> AttentionMaps:
         ValueError: the numbers of images and texts differ.
     """
     if len(images) != len(ids):
-        raise ValueError(f"{len(images)} images and {len(ids)} texts; attention maps need pairs")
+        raise ValueError(f"{plural(len(images), 'image')} and {plural(len(ids), 'text')}; attention maps need pairs")
     height, width = images.shape[-2:]
     rows, columns = model.patch_size
     if height < rows or width < columns:

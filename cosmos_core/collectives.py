@@ -98,7 +98,7 @@ class Collectives:
         elif shape != self._shape:
             raise RequestError(
                 f"rank {self.world.rank} brings (views, samples, width) of {shape} to a loss that began with "
-                f"{self._shape}: other ranks would wait for ever; drop a smaller last batch"
+                f"{self._shape}: other ranks would wait forever; drop a smaller last batch"
             )
 
     # The four methods below talk to torch.distributed. A test replaces them to run several ranks in one process.

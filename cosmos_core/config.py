@@ -50,7 +50,8 @@ class TrainConfig:
     """Sources joined by `::`, each one of: shards (path, glob, `{000..011}` range, URL, `pipe:COMMAND`), a `.csv` or
     `.tsv` file, `coco:ANNOTATIONS.json,IMAGES_FOLDER`, or `toybox`, whose records the caller passes to `train`."""
     data_weights: str = ""
-    """How often each source is drawn from, as `2::1`; empty: all sources are merged, every sample once an epoch."""
+    """How often each source is drawn from, as `2::1`; `2::1,1::1@20000` changes that after 20,000 steps. Empty: all
+    sources are merged, every sample once an epoch."""
     samples: int = 0
     """Samples in an epoch; for toybox the scenes to render. 0: all of the data (counted for local shards)."""
     workers: int = 0
@@ -148,7 +149,8 @@ class TrainConfig:
     """Split both networks, their gradients and the optimizer's state over the ranks (FSDP2), for towers beyond one
     card; false: each rank has all of them (DDP)."""
     compile: bool = False
-    """torch.compile both networks: takes minutes at the start, faster steps on a GPU."""
+    """torch.compile both networks: takes minutes at the start (on a CPU it needs a C++ compiler), faster steps on a
+    GPU."""
     device: str = "auto"
     """A torch device; auto: CUDA where there is one. Under torchrun each rank uses the GPU of its local rank."""
     threads: int = 0
@@ -240,7 +242,7 @@ class TrainConfig:
 
 def require_one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise RequestError(f"{key}: {short_repr(value)} is none of {', '.join(choices)}")
+        raise RequestError(f"{key}: {short_repr(value)} is not one of {', '.join(choices)}")
 
 
 def require_at_least(key: str, value: float, smallest: float) -> None:
@@ -251,7 +253,7 @@ def require_at_least(key: str, value: float, smallest: float) -> None:
 def require_preset_name(name: Any, path: Path) -> str:
     """`name` if it is a built-in preset. A file cannot build on a user's file, so that there are no cycles."""
     if not isinstance(name, str) or name not in list_presets():
-        raise RequestError(f"{path}: preset {short_repr(name)} is none of {', '.join(list_presets())}")
+        raise RequestError(f"{path}: preset {short_repr(name)} is not one of {', '.join(list_presets())}")
     return str(name)
 
 

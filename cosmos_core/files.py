@@ -23,7 +23,7 @@ MAX_NAME_BYTES = 200
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{6})-[a-z0-9_]{8}\.tmp")
 """Names of temporary files and folders: the final name, a digest of the host's name, and random letters."""
 UNTOUCHED_SECONDS = 86_400.0
-"""Age at which a temporary file is removed if locks cannot tell whether it is in use (another host, no locks)."""
+"""Age at which a temporary file is removed if locks cannot show whether it is in use (another host, no locks)."""
 CLEARED_FOLDERS: set[Path] = set()
 """Folders in which this process has removed leftovers."""
 
@@ -156,7 +156,7 @@ def sync_folder(folder: Path) -> None:
 def atomic_write_text(path: Path | str, text: str) -> None:
     """Write `text` (UTF-8) to `path` atomically.
 
-    Bytes of a file name that are no UTF-8 become escapes (`\\udcff`), which JSON reads back as they were.
+    Bytes of a file name that are not UTF-8 become escapes (`\\udcff`), which JSON reads back as they were.
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -111,14 +111,19 @@ def is_sharded(network: nn.Module) -> bool:
 def forget_forward(network: nn.Module) -> None:
     """Drop the order of calls that torch has noted for a backward pass; after a forward without gradients.
 
-    Nothing else empties the list of a network that is never trained: it would grow for the whole run.
+    Nothing else empties the list of a network that is never trained: it would grow for the whole run, by some bytes for
+    each block and step. torch has no public way to do it (2.11); where another version keeps the lists elsewhere, they
+    stay.
     """
     for module in network.modules():
         if isinstance(module, FSDPModule):
-            group = module._get_fsdp_state()._fsdp_param_group
-            if group is not None:
-                group._post_forward_indices.clear()
-                group.comm_ctx.post_forward_order.clear()
+            group = getattr(module._get_fsdp_state(), "_fsdp_param_group", None)
+            for noted in (
+                getattr(group, "_post_forward_indices", None),
+                getattr(getattr(group, "comm_ctx", None), "post_forward_order", None),
+            ):
+                if noted is not None:
+                    noted.clear()
 
 
 def local_parts(tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -139,14 +139,14 @@ def open_image(content: bytes | Path) -> Image.Image:
     if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit  # `check_size` refuses larger images; Pillow checks frames and tiles as well
     if not isinstance(content, bytes):
-        open_regular(content).close()  # refuses a named pipe, on which Pillow would block for ever
+        open_regular(content).close()  # refuses a named pipe, on which Pillow would block forever
     try:
         source = io.BytesIO(content) if isinstance(content, bytes) else content
         image = Image.open(source, formats=formats())
     except UnidentifiedImageError as error:
         refuse_impostor(content)
         raise NotAnImage(
-            f"it is no image, or of a format that is not read (read are {READ_FORMATS_TEXT}); replace the file"
+            f"it is not an image, or of a format that is not read (read are {READ_FORMATS_TEXT}); replace the file"
         ) from error
     except Image.DecompressionBombError as error:
         raise RequestError(_too_large(str(error).partition("(")[2].partition(" ")[0])) from error

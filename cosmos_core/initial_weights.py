@@ -62,7 +62,7 @@ def complete_config(config: Config | str, poolers: bool = True) -> dict[str, Any
 
 def require_same_architecture(config: Config | str, initial: InitialWeights) -> None:
     """RequestError that names the first keys in which a training's model and the initial weights differ."""
-    ours, theirs = (complete_config(one, initial.has_poolers) for one in (config, initial.config))
+    ours, theirs = (complete_config(settings, initial.has_poolers) for settings in (config, initial.config))
     differing = [key for key in theirs if ours.get(key) != theirs[key]]
     if differing:
         shown = "; ".join(

@@ -95,7 +95,7 @@ class COSMOS(nn.Module):
     def image_tower(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> unnormalised pooled features (B, D), and patch tokens (B, h * w, width) after the final norm.
 
-        Sizes that are no multiple of the patch are floored; position embeddings are interpolated for other sizes.
+        Sizes that are not multiples of the patch are floored; position embeddings are interpolated for other sizes.
         """
         hidden = self.visual.ln_post(self.image_hidden(images))
         return hidden[:, 0] @ self.visual.proj, hidden[:, 1:]
@@ -150,7 +150,7 @@ class COSMOS(nn.Module):
             texts: (n * B, L), caption-major: 0..B-1 are every sample's first caption.
             batch_size: B. The poolers attend to the tokens of the first crop and of the first caption.
             groups: of the texts whose tokens are not needed (with `batch_size`, all but the first B). On a CPU they are
-                found here; elsewhere texts pass whole without them.
+                found here; elsewhere, and while torch.compile traces this forward, texts pass whole without them.
 
         Returns:
             Features; the cross-modal ones only where `batch_size` is given (a teacher is called without).
@@ -203,7 +203,9 @@ class COSMOS(nn.Module):
         attention is causal, so pooled features stay the same, and a step on short captions takes about a third less
         time.
         """
-        if groups is None and ids.device.type == "cpu":
+        # A compiled forward would be cut in two where the lengths are read, and each group of each batch with another
+        # length would be compiled as one more tower.
+        if groups is None and ids.device.type == "cpu" and not torch.compiler.is_compiling():
             groups = group_texts(ids[texts_with_tokens:], ids.device)
         if groups is None or not len(ids):
             pooled, tokens = self.text_tower(ids)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from cosmos_core.compilation import compile_networks
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.fsdp import forget_forward, is_sharded, split_groups
@@ -82,7 +83,7 @@ class Networks:
         self.cross_attention, self.needs_teacher = objective.cross_attention, objective.needs_teacher
         self.device = next(student.parameters()).device
         # Compiled networks get whole texts: other lengths would be compiled again. So do split ones, whose blocks are
-        # gathered anew for each group. On a CPU the network plans groups.
+        # gathered anew for each group. On a CPU the network plans groups itself, unless it is compiled.
         self.groups_texts = self.device.type != "cpu" and not config.compile and not is_sharded(student)
         self._student: Callable[..., Features] = student
         self._teacher: Callable[..., Features] = teacher
@@ -90,7 +91,7 @@ class Networks:
             if world.size > 1 and config.grad_checkpointing:
                 # splitting the graph at DDP's buckets is not implemented for graphs that hold checkpoints
                 torch._dynamo.config.optimize_ddp = False
-            self._student, self._teacher = torch.compile(student), torch.compile(teacher)
+            self._student, self._teacher = compile_networks(student, teacher)
         self._split = (student, teacher) if is_sharded(student) else None
         self._ddp = wrap_in_ddp(self._student, world) if world.size > 1 and self._split is None else None
 

@@ -83,7 +83,7 @@ def stored_state(content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     stored = content.get(KEY, {})
     state = stored.get("state", {}) if isinstance(stored, Mapping) else None
     if not isinstance(state, Mapping):
-        raise RequestError(f"{path} is damaged: what it holds of its objective is no state; go on from another one")
+        raise RequestError(f"{path} is damaged: what it holds of its objective is not a state; go on from another one")
     return state
 
 

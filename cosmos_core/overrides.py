@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import LONGEST, short_repr
 
 
@@ -67,7 +68,8 @@ def typed(value: Any, hint: Any, where: str) -> Any:
         parts = typing.get_args(hint)
         if not isinstance(value, list | tuple) or len(value) != len(parts):
             raise RequestError(
-                f"{where} takes {len(parts)} values, as [{', '.join('0' for _ in parts)}], got {short_repr(value)}"
+                f"{where} takes {plural(len(parts), 'value')}, as [{', '.join('0' for _ in parts)}], got "
+                f"{short_repr(value)}"
             )
         return tuple(typed(part, kind, where) for part, kind in zip(value, parts, strict=True))
     if hint is float and isinstance(value, str):

@@ -161,7 +161,9 @@ class Registry:
 
     def unknown(self, name: Any) -> RequestError:
         """The error for an unknown name."""
-        return RequestError(f"{self.entry_kind}: {short_repr(name)} is none of {short_list(self.names())}{off_note()}")
+        return RequestError(
+            f"{self.entry_kind}: {short_repr(name)} is not one of {short_list(self.names())}{off_note()}"
+        )
 
     def taken(self, plugin: Plugin) -> str:
         """The warning for a plug-in with a built-in name."""

@@ -24,6 +24,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.fsdp import is_sharded
 from cosmos_core.model import COSMOS
 from cosmos_core.objective_state import plugin_facts
+from cosmos_core.printable import plural
 from cosmos_core.run_state import flatten, portable_source, source_names, to_json_types
 from cosmos_core.step import Run
 from cosmos_core.world import World
@@ -132,7 +133,7 @@ def data_facts(loader: Loader) -> dict[str, str]:
 def source_facts(source: DataSource) -> dict[str, str]:
     if isinstance(source, Records):
         return {
-            f"training data {name}": f"{count:,} samples, digest {digest}"
+            f"training data {name}": f"{plural(count, 'sample')}, digest {digest}"
             for name, count, digest in record_digests(source.data)
         }
     facts, compared = {}, spread_indices(len(source.urls))
@@ -173,7 +174,7 @@ def state_facts(run: Run, position: Any) -> dict[str, str]:
     """The run's length and position, and digests of its state."""
     objective_state = {} if run.objective is None else run.objective.state_dict()
     facts = {
-        "the length of the run": f"{run.steps:,} steps",
+        "the length of the run": f"{plural(run.steps, 'step')}",
         "the first step": f"{run.step + 1:,}",
         "the position in the data": digest_of(position),
         "the objective's parameters and buffers": digest_of(objective_state),

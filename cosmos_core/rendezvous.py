@@ -103,7 +103,7 @@ def master_address() -> tuple[str, int]:
         socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise RequestError(
-            f"the ranks cannot find each other: MASTER_ADDR={address[:100]!r} is no address that is known here "
+            f"the ranks cannot find each other: MASTER_ADDR={address[:100]!r} is not an address that is known here "
             f"({getattr(error, 'strerror', None) or error}); give the name or the number of rank 0's machine"
         ) from error
     return address, port
@@ -163,7 +163,7 @@ def wait_for_rank_0(address: str, port: int, rank: int, end: float) -> None:
 
 
 def call_with_timeout(seconds: float, act: Callable[[], T]) -> T:
-    """The result of `act`, or TimeoutError; `act` runs in a thread, since it may block for ever."""
+    """The result of `act`, or TimeoutError; `act` runs in a thread, since it may block forever."""
     answers: list[T] = []
     errors: list[BaseException] = []
 

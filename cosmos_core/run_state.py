@@ -18,6 +18,7 @@ from cosmos_core.fsdp import copy_whole, divided_groups, is_sharded, split_like,
 from cosmos_core.layouts import without_wrappers
 from cosmos_core.objective_state import objective_entry, require_matching_objective, restore_objective
 from cosmos_core.overrides import updated
+from cosmos_core.printable import plural
 from cosmos_core.step import Run
 from cosmos_core.world import World
 
@@ -77,8 +78,8 @@ def restore_run(run: Run, content: Mapping[str, Any], path: Path, world: World) 
     """
     if content["steps"] != run.steps:
         raise RequestError(
-            f"{path} is of a run of {content['steps']:,} steps, and this one has {run.steps:,}: schedules depend on "
-            "the length; give the data it was started with, or another --out"
+            f"{path} is of a run of {plural(content['steps'], 'step')}, and this one has {run.steps:,}: schedules "
+            "depend on the length; give the data it was started with, or another --out"
         )
     run.config = replace(run.config, augment=content["training"].get("augment", "cpu"))
     require_matching_objective(run.config.objective, run.objective, content, path)
@@ -138,9 +139,11 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Any, path: Path) -> 
             for stored, group in zip(groups, optimizer.param_groups, strict=True)
             for number, parameter in zip(stored["params"], group["params"], strict=True)
         }
-        # copied, since the tensors are mapped from the file, which may be replaced while the run lasts
-        values = copy.deepcopy(state["state"])
-        split = {number: split_like(entry, parameters[number]) for number, entry in values.items()}
+        # Copied, since the tensors are mapped from the file, which may be replaced while the run lasts; one by one, so
+        # that a rank that keeps a part of each never has all of them.
+        split = {
+            number: split_like(copy.deepcopy(entry), parameters[number]) for number, entry in state["state"].items()
+        }
         optimizer.load_state_dict({"state": split, "param_groups": groups})
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path}: its optimizer does not fit this model: {error}") from error

@@ -1,6 +1,6 @@
 """Checks that /dev/shm has room for the batches that worker processes send through it.
 
-Without room, torch's worker raises in a background thread, and the main process waits for ever for the batch
+Without room, torch's worker raises in a background thread, and the main process waits forever for the batch
 (pytorch/pytorch#5040). So a worker checks the room before it sends a batch.
 """
 

@@ -72,4 +72,4 @@ def describe_damage(path: Path) -> str:
     if missing:
         return f"{path} cannot be resumed from: it lacks {', '.join(missing)}"
     numbers = [key for key in ("step", "steps", "epoch") if type(content.get(key)) is not int]
-    return f"{path} is damaged: its {numbers[0]} is no whole number" if numbers else ""
+    return f"{path} is damaged: its {numbers[0]} is not a whole number" if numbers else ""

@@ -19,7 +19,7 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, remove_leftovers, sync_folder
 from cosmos_core.objective_state import describe_source_change
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_core.run_lock import RunLock
 from cosmos_core.run_state import (
     LENGTH_SETTINGS,
@@ -230,7 +230,7 @@ class Snapshots:
             # one that was killed after its last step is resumed: the work after that step may be missing
             if content["step"] >= content["steps"] and not (repaired or self.was_killed):
                 raise RequestError(
-                    f"{self.out} holds a finished training of {content['steps']:,} steps; evaluate "
+                    f"{self.out} holds a finished training of {plural(content['steps'], 'step')}; evaluate "
                     f"{self.out / LAST}, give another --out, or --overwrite"
                 )
         return path

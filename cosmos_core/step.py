@@ -206,7 +206,7 @@ class Stepper:
 
     @torch.no_grad()
     def restore_buffers(self, buffers: Sequence[Tensor]) -> None:
-        """Restore the objective's buffers from before a step that is skipped: NaN would stay in them for ever."""
+        """Restore the objective's buffers from before a step that is skipped: NaN would stay in them forever."""
         for value, before in zip(self.objective.buffers(), buffers, strict=True):
             value.copy_(before)
 

@@ -221,7 +221,7 @@ def parse_header(block: bytes, offset: int) -> tuple[bytes, int]:
 def damaged_header(block: bytes, offset: int, reason: str) -> TarError:
     if offset == 0:
         return not_a_tar(block)
-    return TarError(f"the header at byte {offset:,} is damaged ({reason}), or data that are no tar follow there")
+    return TarError(f"the header at byte {offset:,} is damaged ({reason}), or data that are not a tar follow there")
 
 
 def not_a_tar(start: bytes) -> TarError:
@@ -273,7 +273,7 @@ def parse_number(field: bytes) -> int:
         return int.from_bytes(field[1:], "big") - (256 ** (len(field) - 1) if field[0] == 0xFF else 0)
     digits = field.partition(b"\0")[0].strip()
     if not _OCTAL.fullmatch(digits):
-        raise ValueError(f"{digits!r} is no number")
+        raise ValueError(f"{digits!r} is not a number")
     return int(digits or b"0", 8)
 
 

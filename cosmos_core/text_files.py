@@ -27,7 +27,7 @@ def open_regular(path: Path | str) -> BufferedReader:
     """Open a regular file for reading; never blocks.
 
     Raises:
-        RequestError: a named pipe, a device or a socket, which could block for ever.
+        RequestError: a named pipe, a device or a socket, which could block forever.
         OSError: it cannot be opened, or is a folder.
     """
     _refuse_irregular(path, os.stat(path).st_mode)  # noqa: PTH116 - a device may act when it is opened

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cosmos_core.collapse import embedding_metrics
+from cosmos_core.compilation import report_compiler_errors
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
 from cosmos_core.data.prefetch import PrefetchedBatches
@@ -32,7 +33,7 @@ from cosmos_core.step import Run, Stepper, amp_dtype
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_core.world import World, is_lost_rank_error, is_nccl_error, join_world, leave_world
 
-MEMORY_ADVICE = "lower batch_size, raise accumulate, or set grad_checkpointing=true"
+MEMORY_ADVICE = "lower batch_size, raise accumulate, or set grad_checkpointing=true (on several ranks also fsdp=true)"
 
 __all__ = ["Callback", "Run", "Stepper", "TrainResult", "initial_model", "run_length", "train"]
 
@@ -62,7 +63,11 @@ class Callback:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Result of a training. Both models are in eval mode, and whole (on the CPU after a training with `fsdp`)."""
+    """Result of a training. Both models are in eval mode.
+
+    After a training with `fsdp` they are whole, on the CPU, on the first rank only. The others, which would all need
+    memory for both, have them without weights, on the meta device; `load_checkpoint(result.checkpoint)` reads them.
+    """
 
     config: TrainConfig
     student: COSMOS
@@ -206,6 +211,8 @@ def train_steps(
     plan = getattr(loader, "plan", None)
     if plan is not None and world.is_main and (line := describe_lone_end_blocks(plan.sources)):
         reporter.note(line)
+    if config.compile:
+        reporter.note("compile=true: torch compiles both networks in the first step, which may take minutes")
     last_line = logs.truncate(run.step)
     metrics_lines = read_metrics(logs.path) if logs.path is not None and run.step else []
     note_broken = BrokenNotes(reporter.note)
@@ -224,7 +231,8 @@ def train_steps(
                 except StoppedWaiting:
                     stop_signal, stopped_waiting = signals.received, True
                     break
-                with report_out_of_memory(f"in step {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"):
+                where = f"in step {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"
+                with report_out_of_memory(where), report_compiler_errors("set compile=false"):
                     is_last = run.step + 1 == steps or stepper.device.type == "cpu"
                     run.metrics = stepper(batch) if is_last else stepper(batch, batches.prepare)
                 run.step += 1
@@ -265,8 +273,8 @@ def train_steps(
     if stop_signal:
         raise Interrupted(stop_signal, run.step, checkpoint, quiet=not world.is_main, finished=run.step == steps)
     seconds = speed.lap()["seconds"]
-    networks = whole_network(run.student).eval(), whole_network(run.teacher).eval()
-    return TrainResult(config, *networks, run.step, seconds, metrics_lines, dict(run.skipped), checkpoint)
+    student, teacher = (whole_network(each, keep=world.is_main).eval() for each in (run.student, run.teacher))
+    return TrainResult(config, student, teacher, run.step, seconds, metrics_lines, dict(run.skipped), checkpoint)
 
 
 def require_initial(config: TrainConfig, initial: LoadInitial | None) -> None:

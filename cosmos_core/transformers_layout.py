@@ -179,7 +179,7 @@ def config_to_transformers(config: Config) -> dict[str, Any]:
     }
     other = [key for part in (vision, text) for key in part if key not in known]
     problem = (
-        f"it has {', '.join(other)}" if other else "" if image and patch else "its images or patches are no squares"
+        f"it has {', '.join(other)}" if other else "" if image and patch else "its images or patches are not squares"
     )
     if problem:
         raise RequestError(f"transformers' CLIP cannot represent this model: {problem}")

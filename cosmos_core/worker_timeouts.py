@@ -123,13 +123,13 @@ def worker_batches(loader: Any, check_stop: Callable[[], object] | None = None) 
 def end_workers(iterator: Any) -> None:
     """End the workers of a DataLoader's iterator; kill those that do not end by themselves.
 
-    Otherwise Python would wait for ever at exit for one that is stopped or ignores SIGTERM.
+    Otherwise Python would wait forever at exit for one that is stopped or ignores SIGTERM.
     """
     if not hasattr(iterator, "_pin_memory_thread"):  # that thread would wait for the rest of a killed worker's message
         unregister_workers(iterator)
         end_processes(iterator)
         # A worker may have been killed while it held the lock of this event, for which torch's `_shutdown_workers`
-        # would wait for ever. Nobody is left to read it.
+        # would wait forever. No process is left to read it.
         if hasattr(iterator, "_workers_done_event"):
             iterator._workers_done_event = threading.Event()
     with suppress(Exception):

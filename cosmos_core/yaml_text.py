@@ -162,7 +162,7 @@ class _Builder:
         try:
             value = self.loader.construct_object(node)
         except Exception as error:  # `!!int x` and the like
-            raise self.error_at(node, f"{short_repr(text)} is no {kind} of YAML") from error
+            raise self.error_at(node, f"{short_repr(text)} is not a YAML {kind}") from error
         if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
             raise self.error_at(node, f"half a character (not UTF-8) in {short_repr(value)}; write it in full")
         return value

@@ -11,16 +11,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 
 from cosmos_core import threads
 from cosmos_eval.datasets.toybox import reader
+from cosmos_eval.datasets.toybox.scenes import Scene
 
 # Two threads, or one for each of several workers: figures are bit-identical for one number of threads only.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
-# A busy machine is no failure, and a run of the same code gives the same verdict; new examples are drawn with
+# A busy machine is not a failure, and a run of the same code gives the same verdict; new examples are drawn with
 # `--hypothesis-profile explore`.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None)
@@ -83,8 +85,19 @@ def real_dir() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def scenes_are_drawn_once() -> Iterator[None]:
-    """Many tests evaluate the shipped toybox benchmarks, each of which reads its scenes twice, a second each time."""
+    """Many tests evaluate the shipped toybox benchmarks, each of which reads its scenes twice, a second each time.
+
+    Pixels are the only part of a scene that could be written to; they are read-only, as tests share them.
+    """
+    draw = reader.render
+
+    def render_read_only(scene: Scene, size: int = reader.SIZE) -> np.ndarray:
+        pixels = draw(scene, size)
+        pixels.setflags(write=False)
+        return pixels
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "render", render_read_only)
         for name in ("make_scene", "single_object_scene", "render", "negatives"):
             patch.setattr(reader, name, lru_cache(maxsize=4096)(getattr(reader, name)))
         yield

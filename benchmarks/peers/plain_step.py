@@ -101,7 +101,8 @@ class PlainStep:
         self.run_teacher: nn.Module = PlainForward(teacher) if forward == "plain" else teacher
         if loss.size > 1:
             self.run_student = DistributedDataParallel(self.run_student)
-        decayed, not_decayed = [], []
+        decayed: list[nn.Parameter] = []
+        not_decayed: list[nn.Parameter] = []
         for name, parameter in student.named_parameters():
             exempt = parameter.ndim < 2 or any(part in name for part in ("bn", "ln", "bias", "logit_scale"))
             (not_decayed if exempt else decayed).append(parameter)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,9 @@ def small_and_large(rate: float, small: int, large: int) -> Draw:
     return draw
 
 
-def pair(name: str, images: Sequence[range], max_drop: float, churn: float, **options) -> tuple[PairedSimulation, Draw]:
+def pair(
+    name: str, images: Sequence[range], max_drop: float, churn: float, **options: Any
+) -> tuple[PairedSimulation, Draw]:
     """A simulation, and the same drawn as if no image were shared."""
     units = 1 + max(image for shown in images for image in shown)
     simulation = PairedSimulation(name, units, max_drop, joined(images, churn, **options))
@@ -112,7 +115,7 @@ HITS: tuple[tuple[PairedSimulation, Draw | None], ...] = (
 
 @dataclass(frozen=True)
 class BootstrapSimulation:
-    """An average of which a member is no mean over samples."""
+    """An average of which a member is not a mean over samples."""
 
     name: str
     images: int
@@ -254,8 +257,8 @@ Made by `{command}` in {seconds / 60:.0f} minutes. {hardware["cpu"]}, {hardware[
 {measured_on["python"]}, numpy {packages["numpy"]}.
 
 The true drop of the average is exactly `max-drop`, where a false alarm is most likely, and the level is 5 %. The table
-shows the percentage of {rows[0][0].trials:,} trials ({rows[-1][0].trials:,} where a member is no mean over samples, and
-the average is bootstrapped); the standard error at 5 % is {100 * rows[0][0].error:.2f} points
+shows the percentage of {rows[0][0].trials:,} trials ({rows[-1][0].trials:,} where a member is not a mean over samples,
+and the average is bootstrapped); the standard error at 5 % is {100 * rows[0][0].error:.2f} points
 ({100 * rows[-1][0].error:.2f}). The bold column is the test of `cosmos-eval regress --suite`. `as if independent` is
 the same test if an image that several benchmarks show were a different one in each: its false alarms reach
 {percent(worst)} %. The next columns are those of [the page on single benchmarks](regress.md).

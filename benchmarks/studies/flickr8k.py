@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from benchmarks.studies.ablation import rows
 from benchmarks.studies.ablation.__main__ import HERE, head
 from cosmos_core.errors import RequestError
+from cosmos_core.progress import Silent
 from cosmos_core.train import Callback, Run, train
 
 if TYPE_CHECKING:
@@ -147,12 +148,8 @@ class Deadline(Callback):
             signal.raise_signal(signal.SIGUSR1)
 
 
-class NoteReporter:
+class NoteReporter(Silent):
     """A reporter that prints notes and no progress."""
-
-    @contextmanager
-    def task(self, description: str, total: int, unit: str = "it") -> Iterator[object]:
-        yield lambda n, text="": None
 
     def note(self, line: str) -> None:
         print(line, flush=True)

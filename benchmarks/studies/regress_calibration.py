@@ -35,6 +35,7 @@ from benchmarks.studies.regress_simulations import (
     entries,
 )
 from cosmos_core.files import atomic_write_text
+from cosmos_eval.metrics.bootstrap_drop import BootstrapDrop
 from cosmos_eval.metrics.detectable_drop import POWER, detectable_drop, measure_power_inputs
 from cosmos_eval.metrics.paired_drop import drop_p_value, holm
 from cosmos_eval.metrics.paired_iou import bootstrap_iou_drop
@@ -158,7 +159,7 @@ def measure_segmentation(
     rng = np.random.default_rng(seed)
     max_drop = simulation.true_drop(simulation.candidate)
 
-    def draw_bootstrap(at: SegmentationSimulation):
+    def draw_bootstrap(at: SegmentationSimulation) -> BootstrapDrop:
         baseline, candidate = at.areas(rng, at.images, at.candidate)
         bootstrap_seed = int(rng.integers(2**31))
         return bootstrap_iou_drop(

@@ -181,7 +181,7 @@ class SegmentationSimulation:
             areas = np.zeros((images, self.classes, 3))
             areas[row[:, None], label] = np.stack([intersection, intersection, area], axis=2)
             for k in range(kinds):  # missed pixels are predicted as a random class
-                np.add.at(areas, (row, rng.integers(0, self.classes, images), 1), area[:, k] - intersection[:, k])
+                areas[row, rng.integers(0, self.classes, images), 1] += area[:, k] - intersection[:, k]
             drawn.append(areas)
         return drawn[0], drawn[1]
 

@@ -10,6 +10,7 @@ from cosmos_core.data.lanes import stack_samples
 from cosmos_core.data.loader import Loader, assemble, pixel_device, require_few_broken
 from cosmos_core.data.samples import Batch, BrokenSample, MadeViews, Sample, SampleViews, Tokenizer
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.seeds import derive_seed
 
 BUFFER = 1000
@@ -41,7 +42,7 @@ class IterableLoader(Loader):
                 raise RequestError(
                     f"the training data gave no whole batch of {self.config.batch_size} in epoch {epoch}, "
                     + (
-                        f"{self.broken} samples skipped, the first because {self.first_reason}"
+                        f"{plural(self.broken, 'sample')} skipped, the first because {self.first_reason}"
                         if self.broken
                         else "or the iterator is exhausted: pass train a Sequence"
                     )

@@ -12,13 +12,13 @@ number of ranks and workers. A lane's state is a few integers, so a run can be r
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cosmos_core.data.mixing import Stage
 from cosmos_core.data.samples import BrokenSample, MadeViews, SampleViews, Tokenizer
 from cosmos_core.data.shards import LostSamples
 from cosmos_core.data.sources import DataSource, Records
@@ -28,8 +28,6 @@ from cosmos_core.seeds import derive_seed
 
 MAX_UNUSABLE_IN_A_ROW = 200
 """Unusable samples in a row after which the run stops."""
-GOLDEN = 0x9E3779B97F4A7C15
-"""2 ** 64 over the golden ratio: multiples of it, modulo 2 ** 64, are spread evenly (a low-discrepancy sequence)."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,16 @@ class LanePlan:
     """Everything that the samples of a lane depend on; equal in every process."""
 
     sources: list[DataSource]
-    weights: list[float]
-    """How often each source is drawn from, in proportion."""
+    stages: list[Stage]
+    """How often each source is drawn from; at least the first, which begins at step 0."""
     seed: int
     lanes: int
     block: int
     """Samples of a shard stream that are shuffled at a time."""
+    rounds: int
+    """Samples of a lane in a step."""
     quota: int
-    """Samples of a lane in an epoch; 0: one endless epoch."""
+    """Samples of a lane in an epoch, `rounds` times its steps; 0: one endless epoch."""
     views: SampleViews
     tokenizer: Tokenizer
 
@@ -55,7 +55,8 @@ class LanePlan:
             self.lanes,
             self.block,
             self.quota,
-            *self.weights,
+            *self.stages[0].weights,
+            *(value for stage in self.stages[1:] for value in ("stage", stage.first_step, *stage.weights)),
             *(getattr(source, "names", source.samples) for source in self.sources),
         )
 
@@ -72,7 +73,6 @@ class Lane:
         self.broken: int = state.get("broken", 0)
         self.positions: list[list[int] | None] = list(state.get("at") or [None] * len(plan.sources))
         self.streams: list[SampleStream | None] = [None] * len(plan.sources)
-        self.limits = list(accumulate(weight / sum(plan.weights) for weight in plan.weights))
 
     def state(self) -> dict[str, Any]:
         positions = [
@@ -126,17 +126,15 @@ class Lane:
             return sample_views
 
     def _next_source(self) -> int:
-        """Index of the source of the next sample; depends on the seed, the epoch, the lane and the sample's number."""
-        if len(self.limits) == 1:
+        """Index of the source of the next sample; depends on the seed, the epoch, the lane and the sample's number.
+
+        Its weights are those of the step that the sample belongs to, which follows from the same numbers.
+        """
+        if len(self.plan.sources) == 1:
             return 0
-        # A random start, then steps of the golden ratio: each source gets its share in any stretch, not only on
-        # average.
-        start = derive_seed(self.plan.seed, self.epoch, self.number, "source") << 1
-        point = ((start + self.given * GOLDEN) % 2**64) / 2**64
-        number = sum(point >= limit for limit in self.limits[:-1])
-        while not self.plan.weights[number]:  # `point` may lie on the limit of a source of weight 0
-            number -= 1
-        return number
+        step = (self.epoch * self.plan.quota + self.given) // self.plan.rounds
+        stage = next(stage for stage in reversed(self.plan.stages) if stage.first_step <= step)
+        return stage.choose(derive_seed(self.plan.seed, self.epoch, self.number, "source") << 1, self.given)
 
     def _advance(self) -> None:
         self.given += 1

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.data.lanes import LanePlan, Slice, slices
+from cosmos_core.data.mixing import describe_weights
 from cosmos_core.data.samples import Batch
 from cosmos_core.data.workers import WorkerPool
 from cosmos_core.device_views import change_views
@@ -60,7 +61,7 @@ class LaneLoader(Loader):
         self.samples_per_epoch = samples
         self.steps_per_epoch = samples // config.batch_size
         self.lanes = list(range(world.rank, plan.lanes, world.size))
-        self.rounds = config.batch_size // plan.lanes
+        self.rounds = plan.rounds
         # the largest number that divides the lanes, so that each worker gives equally many samples to a batch
         self.workers = next((n for n in range(config.workers, 0, -1) if len(self.lanes) % n == 0), 0)
         self.device = pixel_device(config.device)
@@ -88,8 +89,8 @@ class LaneLoader(Loader):
     def describe(self) -> dict[str, Any]:
         return {
             "sources": [
-                {**source.describe(self.plan.lanes), "weight": round(weight / sum(self.plan.weights), 4)}
-                for source, weight in zip(self.plan.sources, self.plan.weights, strict=True)
+                {**source.describe(self.plan.lanes), **describe_weights(self.plan.stages, number)}
+                for number, source in enumerate(self.plan.sources)
             ],
             "samples_per_epoch": self.samples_per_epoch or None,
             "steps_per_epoch": self.steps_per_epoch or None,

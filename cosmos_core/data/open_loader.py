@@ -6,11 +6,13 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.data.iterable import IterableLoader
 from cosmos_core.data.lanes import LanePlan
 from cosmos_core.data.loader import LaneLoader, Loader
+from cosmos_core.data.mixing import Stage, require_stages_begin
 from cosmos_core.data.samples import Sample, SampleViews, Tokenizer
 from cosmos_core.data.shards import is_local
 from cosmos_core.data.sources import DataSource, Records, ShardList, build_sources, count_samples, unreadable_shard
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives.base import Views
+from cosmos_core.printable import plural
 from cosmos_core.text_crop import TextCrop
 from cosmos_core.world import World
 
@@ -43,16 +45,20 @@ def open_loader(
     if data is not None and not isinstance(data, Sequence):
         if world.size > 1:
             raise RequestError("a plain iterable cannot be shared by ranks: pass train a Sequence, or set data=SHARDS")
+        if config.data_weights:
+            raise RequestError("a plain iterable is one source, which data_weights cannot mix: set data_weights=''")
         return IterableLoader(config, data, make_views, tokenizer)
     lanes = number_of_lanes(config, world)
-    sources, weights = build_sources(config, data)
-    samples = epoch_length(config, sources, weights, world)
+    sources, stages = build_sources(config, data)
+    samples = epoch_length(config, sources, stages, world)
+    require_stages_begin(stages, config.steps or config.epochs * (samples // config.batch_size))
     plan = LanePlan(
         sources=sources,
-        weights=weights or [float(max(1, source.samples)) for source in sources],
+        stages=stages or [Stage(0, tuple(float(max(1, source.samples)) for source in sources))],
         seed=config.seed,
         lanes=lanes,
         block=config.shuffle,
+        rounds=config.batch_size // lanes,
         quota=samples // config.batch_size * (config.batch_size // lanes),
         views=make_views,
         tokenizer=tokenizer,
@@ -83,7 +89,7 @@ def number_of_lanes(config: TrainConfig, world: World) -> int:
     return lanes
 
 
-def epoch_length(config: TrainConfig, sources: list[DataSource], weights: list[float], world: World) -> int:
+def epoch_length(config: TrainConfig, sources: list[DataSource], stages: list[Stage], world: World) -> int:
     """Samples in an epoch, 0 if unknown; sets `ShardList.samples` of the lists whose size it learns.
 
     Raises:
@@ -91,23 +97,24 @@ def epoch_length(config: TrainConfig, sources: list[DataSource], weights: list[f
     """
     shards = [source for source in sources if isinstance(source, ShardList)]
     records = sum(source.samples for source in sources if isinstance(source, Records))
-    if config.samples and not weights and shards and config.samples > records:
+    if config.samples and not stages and shards and config.samples > records:
         shards[0].samples = config.samples - records
-    elif not config.samples or (shards and records and not weights):
+    elif not config.samples or (shards and records and not stages):
         for listed in shards:
             listed.samples = count_samples(listed, world)
     for source in sources:
         if not source.samples and (isinstance(source, Records) or not config.samples):
-            refuse_unknown_size(source, config, mixed_by_size=bool(shards and records and not weights))
+            refuse_unknown_size(source, config, mixed_by_size=bool(shards and records and not stages))
     total = sum(source.samples for source in sources)
     if not all(source.samples for source in shards):
         total = 0
     samples = config.samples or total
-    if not shards and not weights:
+    if not shards and not stages:
         samples = min(samples, total)
     if samples < config.batch_size and (samples or not config.steps):
         raise RequestError(
-            f"an epoch has {samples} samples, fewer than one batch of {config.batch_size}: set a smaller batch_size"
+            f"an epoch has {plural(samples, 'sample')}, fewer than one batch of {config.batch_size}: set a smaller "
+            "batch_size"
         )
     return samples
 

@@ -160,7 +160,7 @@ def load_image(
         if isinstance(image, Image.Image):
             image.load()
         if isinstance(image, Path):
-            with open_regular(image) as file:  # refuses a named pipe, which would block for ever
+            with open_regular(image) as file:  # refuses a named pipe, which would block forever
                 image = file.read()
         if not isinstance(image, bytes):
             return image

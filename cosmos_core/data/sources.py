@@ -15,6 +15,7 @@ from urllib.request import url2pathname
 from torch import distributed as dist
 
 from cosmos_core.config import TrainConfig
+from cosmos_core.data.mixing import Stage, parse_stages
 from cosmos_core.data.samples import Sample
 from cosmos_core.data.shards import LostSamples, entries, find_lone_end_blocks, is_local, read_cached_index
 from cosmos_core.data.tables import coco_captions, csv_pairs
@@ -99,8 +100,8 @@ def parts_per_shard(shards: int, lanes: int) -> int:
     return next((parts for parts in candidates if uneven(parts) <= MAX_UNEVENNESS), min(candidates, key=uneven))
 
 
-def build_sources(config: TrainConfig, data: Sequence[Sample] | None) -> tuple[list[DataSource], list[float]]:
-    """The sources of a run and their weights; without `data_weights` the weights are empty.
+def build_sources(config: TrainConfig, data: Sequence[Sample] | None) -> tuple[list[DataSource], list[Stage]]:
+    """The sources of a run and the stages of their weights; without `data_weights` there are none.
 
     Without weights, the shards of all sources are merged into one list, and so are all records.
 
@@ -113,11 +114,11 @@ def build_sources(config: TrainConfig, data: Sequence[Sample] | None) -> tuple[l
     if not source_texts:
         raise RequestError("no training data: set data=SHARDS")
     sources = [build_source(text, config, data) for text in source_texts]
-    weights = parse_weights(config.data_weights, source_texts)
-    if not weights:
+    stages = parse_stages(config.data_weights, len(source_texts))
+    if not stages:
         sources = merge_sources(sources)
     set_shard_names([source for source in sources if isinstance(source, ShardList)])
-    return sources, weights
+    return sources, stages
 
 
 def split_sources(text: str) -> list[str]:
@@ -170,7 +171,9 @@ def expand_shards(pattern: str) -> list[str]:
         urls += sorted(glob.glob(path)) or [path]  # noqa: PTH207 - Path.glob takes no absolute pattern
     missing = [url for url in urls if is_local(url) and not Path(url).is_file()]
     if missing and Path(missing[0]).exists():
-        raise RequestError(f"training data {pattern}: {missing[0]} is no regular file (a folder, a pipe or a device)")
+        raise RequestError(
+            f"training data {pattern}: {missing[0]} is not a regular file (a folder, a pipe or a device)"
+        )
     if missing:
         raise RequestError(f"training data {pattern}: no file {missing[0]}; {len(missing)} of {len(urls)} missing")
     return urls
@@ -184,21 +187,6 @@ def require_few_shards(pattern: str) -> None:
         count *= 1 + abs(ends[1] - ends[0])
     if count > MAX_SHARDS:
         raise RequestError(f"training data {pattern[:200]}: its ranges name more than {MAX_SHARDS:,} shards")
-
-
-def parse_weights(text: str, sources: list[str]) -> list[float]:
-    """`2::1` as numbers, one for each source; RequestError where they are not."""
-    if not text:
-        return []
-    try:
-        weights = [float(part) for part in text.split("::")]
-    except ValueError as error:
-        raise RequestError(f"data_weights={text}: numbers joined by ::, such as 2::1") from error
-    if len(weights) != len(sources):
-        raise RequestError(f"data_weights={text} has {len(weights)} weights for {len(sources)} sources of data")
-    if not all(0 <= weight < float("inf") for weight in weights) or not sum(weights):
-        raise RequestError(f"data_weights={text}: weights are finite, at least 0, and one of them above it")
-    return weights
 
 
 class ConcatenatedSequence(Sequence[Sample]):

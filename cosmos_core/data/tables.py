@@ -101,7 +101,7 @@ def csv_pairs(path: Path, image: str, caption: str) -> CaptionTable:
 def require_utf8_text(path: Path) -> None:
     """RequestError if the first bytes show that a file is not UTF-8 text; arrow would report a strange header
     instead."""
-    with open_regular(path) as file:  # refuses a named pipe, on which arrow would block for ever
+    with open_regular(path) as file:  # refuses a named pipe, on which arrow would block forever
         start = file.read(1024)
     if impostor := impostor_of(start):
         raise RequestError(f"{path} is {impostor}")

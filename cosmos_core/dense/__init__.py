@@ -62,7 +62,7 @@ def patch_features(visual: Any, images: Tensor, attention: str = "vanilla") -> T
     Args:
         visual: an image tower of open_clip: its VisionTransformer (COSMOS's is one), ModifiedResNet or TimmModel; or a
             network of transformers with an image tower that is read (`transformers_tower`).
-        images: (B, 3, H, W), normalised, of any size from one patch on. Sizes that are no multiple of the patch are
+        images: (B, 3, H, W), normalised, of any size from one patch on. Sizes that are not multiples of the patch are
             floored; position embeddings are interpolated for other sizes than the tower's own.
         attention: one of `supported_attentions(visual)`.
 

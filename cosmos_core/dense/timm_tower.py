@@ -23,7 +23,7 @@ from cosmos_core.dense.variants import ATTENTIONS, run_block, with_changes
 from cosmos_core.errors import RequestError
 
 MAP_ATTENTIONS = ("vanilla", "raw")
-"""Variants of towers whose last layers are no attention block of all patches."""
+"""Variants of towers whose last layers are not an attention block of all patches."""
 
 
 def read_timm_tower(visual: TimmModel) -> DenseTower:

@@ -29,7 +29,7 @@ OBJECTIVES = {
 def why_not_an_objective(candidate: Any) -> str:
     """Why an object is not an objective; empty if it is one."""
     if not (isinstance(candidate, type) and issubclass(candidate, Objective)):
-        return "it is no subclass of cosmos_core.objectives.Objective"
+        return "it is not a subclass of cosmos_core.objectives.Objective"
     if candidate.forward is Objective.forward:
         return "it has no forward"
     for name in ("views", "unused"):

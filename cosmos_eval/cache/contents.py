@@ -141,7 +141,7 @@ def remove_cached_models(models: Sequence[CachedModel]) -> int:
                 size = path.stat().st_size
                 path.unlink()
                 freed += size
-        with suppress(OSError):  # not empty: somebody else keeps files there
+        with suppress(OSError):  # not empty: other programs keep files there
             model.folder.rmdir()
     return freed
 

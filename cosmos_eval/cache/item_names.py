@@ -21,8 +21,8 @@ SUFFIX = ".json"
 def write_names(model_cache: ModelCache, kind: str, benchmark: str, names: Sequence[str], keys: Sequence[str]) -> None:
     """Store that a benchmark calls the item with key `keys[i]` by the name `names[i]`.
 
-    If an undamaged file says the same already, only its time of last use is set. As for features, a failed write costs
-    a note and not the run.
+    If an undamaged file says the same already, only its time of last use is set. As for features, a failed write
+    causes a note and does not end the run.
     """
     content = json.dumps({"benchmark": benchmark, "names": list(names), "keys": list(keys)}).encode()
     path = model_cache.folder / f"{NAMES_PREFIX[kind]}-{checksum(content)}{SUFFIX}"

@@ -170,7 +170,7 @@ def read_checksummed(path: Path) -> bytes:
 def _open_file(path: Path) -> BufferedReader:
     try:
         return open_regular(path)
-    except RequestError as error:  # for example a named pipe, where a read would block for ever
+    except RequestError as error:  # for example a named pipe, where a read would block forever
         raise DamagedFileError(str(error)) from error
 
 

@@ -51,7 +51,7 @@ class ShardItemsStore:
 
     Args:
         cache: folder of the feature cache.
-        note: is told once if nothing can be written.
+        note: is called once if nothing can be written.
     """
 
     def __init__(self, cache: Path | None, note: Callable[[str], None] = lambda line: None) -> None:
@@ -73,13 +73,13 @@ class ShardItemsStore:
         return None
 
     def put(self, identity: Sequence[str], items: ShardItems) -> None:
-        """Store the samples of a shard. As for features, a failed write costs a note and not the run."""
+        """Store the samples of a shard. As for features, a failed write causes a note and does not end the run."""
         if self.folder is None:
             return
         facts = {
-            str(i): [one.rule, one.orientation, one.turned, one.rescaled]
-            for i, one in enumerate(items.facts)
-            if one != PLAIN
+            str(i): [fact.rule, fact.orientation, fact.turned, fact.rescaled]
+            for i, fact in enumerate(items.facts)
+            if fact != PLAIN
         }
         content = {
             "form": FORM,
@@ -106,7 +106,7 @@ def remove_shard_items(cache: Path) -> int:
             size = path.stat().st_size
             path.unlink()
             freed += size
-    with suppress(OSError):  # absent, or somebody else keeps files there
+    with suppress(OSError):  # absent, or other programs keep files there
         (cache / FOLDER).rmdir()
     return freed
 

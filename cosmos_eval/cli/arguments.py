@@ -87,7 +87,7 @@ def refuse_empty_paths(app: typer.Typer, arguments: Sequence[str]) -> None:
     """Refuse an empty argument where a path is meant: as a path it would be the current folder.
 
     Raises:
-        RequestError: an empty value of an option that takes a path, or an empty argument that is no option's value.
+        RequestError: an empty value of an option that takes a path, or an empty argument that is not an option's value.
     """
     if all(argument.strip() and not argument.endswith("=") for argument in arguments):
         return  # the declarations of all commands are read only where they matter
@@ -161,7 +161,7 @@ def check_output(name: str, path: Path, *, folder: bool) -> None:
     """Refuse an output that cannot be written, before anything is computed for it.
 
     Raises:
-        RequestError: a file where a folder is needed or the other way, a path below a file, a broken link, or no
+        RequestError: a file where a folder is needed or the reverse, a path below a file, a broken link, or no
             permission to write.
     """
     for existing in (path, *path.parents):
@@ -179,9 +179,9 @@ def check_output(name: str, path: Path, *, folder: bool) -> None:
             raise RequestError(f"{name} {path} is a folder; give a file")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise RequestError(
-                f"{name} {path}: the folder {existing} may not be written; give another, or change its rights"
+                f"{name} {path}: the folder {existing} cannot be written to; give another, or change its permissions"
             )
     elif existing != path:
-        raise RequestError(f"{name} {path}: {existing} is a file, and no folder can be below it; give another")
+        raise RequestError(f"{name} {path}: {existing} is a file, so it cannot hold a folder; give another")
     elif folder:
         raise RequestError(f"{name} {path} is a file; give a folder")

@@ -1,7 +1,7 @@
 """Shell completion: the names that may stand behind an option or as an argument (`cosmos-eval --install-completion`).
 
 The shell starts the command at each press of the tab key, so nothing here imports torch or pandas, and what cannot be
-found out is not offered: no message may appear while somebody types. Where no name fits, the shell offers files.
+found out is not offered: no message may appear while the user types. Where no name fits, the shell offers files.
 """
 
 import contextlib
@@ -35,12 +35,12 @@ def answer_shell(app: typer.Typer) -> int:
     answer = io.StringIO()
     code = 0
     with warnings.catch_warnings(), contextlib.redirect_stdout(answer):
-        warnings.simplefilter("ignore")  # of plug-ins, say
+        warnings.simplefilter("ignore")  # for example of plug-ins
         try:
             typer.main.get_command(app).main(args=[], prog_name="cosmos-eval", standalone_mode=False)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
-        except Exception:  # of a line that is no command yet, such as an option with a wrong value
+        except Exception:  # of a line that is not a command yet, such as an option with a wrong value
             code = 1
     for line in answer.getvalue().rstrip("\n").splitlines():  # no line where nothing fits: the shell then offers files
         if line[split_off:] or not split_off:

@@ -218,7 +218,7 @@ def prepare(
         _prepare_resized(benchmarks or [], out, data_root, size, resize, interpolation, workers)
         return
     if benchmarks:
-        raise RequestError(f"'data prepare {name}' takes nothing behind it, got {' '.join(benchmarks)}")
+        raise RequestError(f"'data prepare {name}' takes no further names, got {' '.join(benchmarks)}")
     if name in SHUFFLES:
         from cosmos_eval.datasets.perception.aro_order import CAPTIONS_OF, prepare_aro_order
         from cosmos_eval.protocol.benchmark import load_benchmark
@@ -241,7 +241,7 @@ def prepare(
 
         made = prepare_masks(name, data_root or out or DEFAULT_DATA_ROOT, out, reporter=make_reporter())
         print_line(
-            f"{plural(made.written, 'mask')} written to {made.folder} from {made.source}, {made.existing:,} were there"
+            f"{plural(made.written, 'mask')} written to {made.folder} from {made.source}, {made.existing:,} existed"
         )
         return
     from cosmos_eval.datasets.toybox import prepare as prepare_toybox
@@ -275,7 +275,7 @@ def _prepare_resized(
         raise RequestError(
             "resized needs the benchmarks whose images it resizes: 'cosmos-eval data prepare resized BENCHMARK'"
         )
-    threads = EncodingOptions(workers=workers).workers  # refuses what is no number of workers
+    threads = EncodingOptions(workers=workers).workers  # refuses what is not a number of workers
     threads = max(1, threads) if isinstance(threads, int) else usable_cores()
     preprocess = ImagePreprocess(size, resize=resize, interpolation=interpolation)
     reporter = make_reporter()
@@ -283,5 +283,5 @@ def _prepare_resized(
     for planned in make_plan(names, data_root, reporter=reporter):
         data = load(planned.benchmark, planned.data_root, reporter=reporter)
         made, kept = write_resized(data.images, preprocess.geometry(), preprocess.pixels, out, reporter, threads)
-        print_line(f"{planned.benchmark.name}: {plural(made, 'image')} written to {out}, {kept:,} were there")
+        print_line(f"{planned.benchmark.name}: {plural(made, 'image')} written to {out}, {kept:,} existed")
     print_line(f"Read them with: cosmos-eval run --resized {out}")

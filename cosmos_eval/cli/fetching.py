@@ -1,4 +1,4 @@
-"""What `data fetch`, `run --fetch` and `watch --fetch` share: the plan is shown, one question is asked, data come."""
+"""What `data fetch`, `run --fetch` and `watch --fetch` share: show the plan, ask once, fetch."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ def fetch_missing(
         read from their own folder where none is given. And the benchmarks whose data the plan completes.
 
     Raises:
-        RequestError: `yes` without `fetch`, nobody to ask, or something could not be fetched.
+        RequestError: `yes` without `fetch`, no terminal to ask on, or something could not be fetched.
     """
     from cosmos_core.errors import RequestError
     from cosmos_eval.datasets.fetch.plan import make_fetch_plan
@@ -69,7 +69,7 @@ def fetch_planned(
     """Show a plan and carry it out; one line for each part that failed.
 
     Raises:
-        RequestError: nobody can be asked, or the disk is full.
+        RequestError: no terminal to ask on, or the disk is full.
         typer.Exit: the answer was no; exit code 1.
     """
     from cosmos_eval.datasets.fetch.plan_text import describe_plan
@@ -93,14 +93,14 @@ def require_consent() -> None:
     """Ask once whether to fetch.
 
     Raises:
-        RequestError: standard input is no terminal.
+        RequestError: standard input is not a terminal.
         typer.Exit: the answer was no; exit code 1.
     """
     from cosmos_core.errors import RequestError
 
     if not sys.stdin.isatty():
         raise RequestError(
-            "nothing was fetched, since nobody can be asked here; add --yes to fetch what is shown above"
+            "nothing was fetched: there is no terminal to ask on; add --yes to fetch what is shown above"
         )
     if not typer.confirm("Fetch this?", err=True):
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cosmos_core.printable import list_counts
+from cosmos_core.printable import list_counts, plural
 
 OURS = "cosmos-eval"
 """The distribution of what no plug-in provides."""
@@ -20,14 +20,14 @@ app = typer.Typer(
 
 @app.command(epilog="Example: cosmos-eval list models")
 def models() -> None:
-    """Kinds of model spec with their families and what they can be asked, and the released COSMOS checkpoints."""
+    """Kinds of model spec with their families and what they support, and the released COSMOS checkpoints."""
     from cosmos_eval.models.spec import MODELS, list_models
 
     rows = []
     for model in list_models():
         source = source_of(MODELS, model.spec.partition(":")[0])
         rows.append((model.spec, model.about, model.needs, source, model.can or "-", model.families or "-"))
-    show(("model", "what it is", "needs", "from", "can be asked", "families"), rows)
+    show(("model", "what it is", "needs", "from", "supports", "families"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list benchmarks")
@@ -134,15 +134,15 @@ def templates(
 def presets() -> None:
     """Trainings that ship with us, for 'cosmos-eval train'."""
     from cosmos_core.config import list_presets, load_preset
-    from cosmos_core.sizing import steps_of
+    from cosmos_core.workload import steps_of
 
     rows = []
     for name in list_presets():
         config = load_preset(name)
         steps = steps_of(config, config.samples)[0]
-        samples = f"{config.samples:,} samples an epoch" if config.samples else "-"
+        samples = f"{plural(config.samples, 'sample')} an epoch" if config.samples else "-"
         needs = f"data={config.data}" if config.data else "--set data=SHARDS"
-        length = f"{steps:,} steps of {config.batch_size:,}" if steps else f"batches of {config.batch_size:,}"
+        length = f"{plural(steps, 'step')} of {config.batch_size:,}" if steps else f"batches of {config.batch_size:,}"
         rows.append((name, str(config.model) if isinstance(config.model, str) else "own model", samples, length, needs))
     show(("preset", "model", "samples", "length", "data"), rows)
 

@@ -151,7 +151,7 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         return BAD_REQUEST
     except OSError as error:
         return say_os_error(error)
-    except SystemExit:  # the parser's answer to a reader of our output that has seen enough (`| head`)
+    except SystemExit:  # raised by the parser when the reader of our output has closed the pipe (`| head`)
         return DONE
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -191,7 +191,7 @@ def say_os_error(error: OSError) -> int:
     if error.errno is None:
         return say_bug(error)
     if isinstance(error, BrokenPipeError):
-        return DONE  # the reader of our output has seen enough
+        return DONE  # the reader of our output has closed the pipe
     advice = {
         errno.ENOSPC: "make room and run again; finished work is kept",
         errno.EDQUOT: "make room and run again; finished work is kept",

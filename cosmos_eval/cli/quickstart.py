@@ -15,14 +15,14 @@ def quickstart(
         Path, typer.Option(file_okay=False, writable=True, help="Folder for checkpoints, results and tables.")
     ] = Path("quickstart"),
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of everything; one machine gives bit-identical numbers for it.")
+        int, typer.Option(min=0, help="Seed of all random draws; with one seed, a machine gives bit-identical numbers.")
     ] = 0,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the training preset; repeatable."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Train and measure again, also what is finished.")
+        bool, typer.Option("--overwrite", help="Train and measure again, even what is finished.")
     ] = False,
 ) -> None:
     """Render toybox, pretrain a small COSMOS and its baseline, evaluate both, and write a leaderboard and a report."""

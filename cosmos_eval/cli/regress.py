@@ -14,7 +14,7 @@ def regress(
     baseline: Annotated[Path, typer.Argument(help="A RESULT.json, or a folder with results of one model.")],
     candidate: Annotated[Path, typer.Argument(help="Likewise, of the model that may be worse.")],
     max_drop: Annotated[
-        float, typer.Option(min=0, max=100, help="Points: a drop of at most this is no regression.")
+        float, typer.Option(min=0, max=100, help="Points: a drop of at most this is not a regression.")
     ] = 0.0,
     alpha: Annotated[
         float, typer.Option(min=0, max=1, help="Probability of any false alarm, over all tests together.")

@@ -95,8 +95,8 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Keep the first dimensions of embeddings only (Matryoshka). This and the next three are made of "
-            "cached embeddings, are recorded, and have columns of their own in tables.",
+            help="Keep the first dimensions of embeddings only (Matryoshka). This and the next three are computed "
+            "from cached embeddings, are recorded, and have columns of their own in tables.",
         ),
     ] = None,
     center: Annotated[

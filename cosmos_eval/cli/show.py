@@ -10,7 +10,7 @@ from cosmos_eval.cli.options import Workers
 from cosmos_eval.cli.streams import print_line
 
 app = typer.Typer(
-    help="Images of what a model does: maps, galleries, predicted masks; and how it is read.",
+    help="Images of what a model does: maps, galleries, predicted masks; and how it is loaded.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: cosmos-eval show segmentation --model cosmos:toybox --benchmark toybox-segmentation-csa",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cosmos_core.printable import plural
 from cosmos_eval.cli.options import BatchSize, Workers
 from cosmos_eval.cli.show import (
     BenchmarkName,
@@ -67,7 +68,7 @@ def classification(
         reporter=make_reporter(),
         cache=choose_cache(out, results, cache),
     )
-    print_line(f"{shown.summary}: {shown.wrong:,} of {shown.images:,} images have a wrong class first")
+    print_line(f"{shown.summary}: {shown.wrong:,} of {plural(shown.images, 'image')} with a wrong class first")
     for kind, path in shown.files.items():
         print_line(f"{kind}: {path}")
     for line in shown.remarks:

@@ -1,4 +1,4 @@
-"""`cosmos-eval show model`: how a model is read, and what it can be asked."""
+"""`cosmos-eval show model`: how a model is loaded, and what it supports."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ def model(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Input size, normalisation, tokenizer, activation, logit scale, digest, and what a model can be asked."""
+    """Input size, normalisation, tokenizer, activation, logit scale, digest, and what a model supports."""
     import json
 
     from cosmos_core.printable import printable

@@ -1,4 +1,4 @@
-"""Standard output and standard error of commands: they take any text, and a reader that has gone ends no work."""
+"""Standard output and standard error of commands: they take any text, and a closed pipe does not end the work."""
 
 import codecs
 import os
@@ -14,7 +14,7 @@ SUBSTITUTES = {
     "≤": "<=", "≠": "!=", "‘": "'", "’": "'", "“": '"', "”": '"', "•": "*", "·": "*", "µ": "u", "μ": "u", "\xa0": " ",
     "\u202f": " ", "━": "-", "─": "-", "╸": "-", "╺": "-", "│": "|",
 }  # fmt: skip
-"""Signs of our own tables and messages, for encodings that lack them."""
+"""Characters of our own tables and messages, for encodings that lack them."""
 READABLE = "cosmos_eval.readable"
 """The name of `readable` among the error handlers of codecs."""
 
@@ -36,13 +36,13 @@ codecs.register_error(READABLE, readable)
 class Stream:
     """A text stream that takes any text.
 
-    Characters that its encoding lacks are replaced. Where the reader has gone (`| head`) what follows is dropped, so
-    that the work goes on to its end and its own exit code.
+    Characters that its encoding lacks are replaced. After the reader has closed the pipe (`| head`), the
+    rest is dropped, so that the work goes on to its end and has its own exit code.
 
     Args:
         inner: the stream to write to.
-        escape: whether control characters become escapes; not where we ourselves draw with them.
-        optional: whether the work goes on where nothing can be written, on a full disk say: true of messages.
+        escape: whether control characters become escapes; False where we draw with them, as progress bars do.
+        optional: whether the work goes on where nothing can be written, for example on a full disk: true of messages.
     """
 
     def __init__(self, inner: TextIO, *, escape: bool, optional: bool) -> None:
@@ -71,7 +71,7 @@ class Stream:
             self._try(self.inner.flush)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "buffer":  # bytes would go past all of this
+        if name == "buffer":  # writing bytes would bypass this class
             raise AttributeError(name)
         return getattr(self.inner, name)
 
@@ -84,7 +84,7 @@ class Stream:
                 raise
 
     def drop(self) -> None:
-        """Write nothing from now on; what the stream still holds goes nowhere, or Python would try again at its end."""
+        """Write nothing more; buffered text is discarded, since Python would otherwise try to write it at exit."""
         self.dropping = True
         with suppress(OSError, ValueError):  # a stream in memory has no descriptor
             descriptor = os.open(os.devnull, os.O_WRONLY)
@@ -119,7 +119,7 @@ def drawing_stream() -> TextIO:
 
 
 def _open_closed_descriptors() -> None:
-    """Put /dev/null where 0, 1 or 2 is closed: the next file would get that number, and what C code prints."""
+    """Open /dev/null where 0, 1 or 2 is closed: else the next file gets that number, and what C code prints."""
     if sys.stdout is None or sys.stderr is None:
         for descriptor in range(3):
             try:

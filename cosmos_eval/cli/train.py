@@ -42,7 +42,7 @@ def train(
         int | None, typer.Option(min=1, help="Plan for this many processes (default: torchrun's, or 1).")
     ] = None,
 ) -> None:
-    """Pretrain a COSMOS (or with --set objective=clip, slip, silc another) and write its checkpoints.
+    """Pretrain a COSMOS (or with --set objective=clip, siglip, slip, silc another) and write its checkpoints.
 
     The same command resumes a run that was stopped from its newest checkpoint. Under torchrun the processes share each
     batch. --dry-run prints a settings file, with the plan in comments.

@@ -66,7 +66,8 @@ def assign_class_names(
     if len(names) != len(folders):
         advice = f"; {ALLOW_CANDIDATES}" if all_folders_match else ""
         checker.refuse(
-            f"has {len(names):,} class names for {len(folders):,} class folders: {format_names(folders)}{advice}"
+            f"has {plural(len(names), 'class name')} for {plural(len(folders), 'class folder')}: "
+            f"{format_names(folders)}{advice}"
         )
     _refuse_guess(list(names), folders, checker)
     shown = ", ".join(f"{folder} = {name}" for folder, name in list(zip(folders, names, strict=True))[:SHOWN])
@@ -87,7 +88,10 @@ def check_class_order(names: Sequence[str], reference: Sequence[str], list_name:
         DataProblems: also if the lists have different lengths.
     """
     if len(names) != len(reference):
-        checker.refuse(f"has {len(names):,} {list_name} for {len(reference):,} classes: {format_names(reference)}")
+        checker.refuse(
+            f"has {len(names):,} {list_name} for {plural(len(reference), 'class', 'classes')}: "
+            f"{format_names(reference)}"
+        )
     for i, other in _find_misplaced(names, reference):
         checker.refuse(
             f"has {list_name} in another order than the dataset: {names[i]!r} is number {i}, but the dataset's class "
@@ -162,7 +166,7 @@ def _assign_by_number(
     start = 0 if 0 in folder_of_number else 1
     if not allow_missing or max(folder_of_number) - start >= len(names):
         checker.refuse(
-            f"has {plural(len(names), 'class name')} for {len(in_order):,} class folders: "
+            f"has {plural(len(names), 'class name')} for {plural(len(in_order), 'class folder')}: "
             f"{format_names(folder_of_number.values())}"
         )
     return [folder_of_number.get(start + i) for i in range(len(names))], names
@@ -190,7 +194,7 @@ def _assign_by_map(
     absent = [folder for folder in names if folder not in existing]
     if absent and not allow_missing:
         checker.refuse(
-            f"has class names for {len(absent):,} folders that are not there: {format_names(absent)}; "
+            f"has class names for {plural(len(absent), 'folder')} that are not there: {format_names(absent)}; "
             f"{ALLOW_CANDIDATES}"
         )
     return [*folders, *[None] * len(absent)], [names[folder] for folder in (*folders, *absent)]

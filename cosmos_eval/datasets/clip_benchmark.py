@@ -92,7 +92,9 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
     name, split = checker.options["dataset"], checker.options.get("split", "test")
     if name not in NEEDED:
         readable = ", ".join(sorted(NEEDED))
-        checker.refuse(f"names {name!r}, which is no dataset of clip-benchmark that can be read; those are {readable}")
+        checker.refuse(
+            f"names {name!r}, which is not a dataset of clip-benchmark that can be read; those are {readable}"
+        )
     root = _find_root(checker, name, split)
     published = bool(checker.options.get("published", True))
     checksums = require_published_files(root, name, checker) if name in CIFAR and published else None
@@ -279,7 +281,7 @@ def _pixel_arrays(dataset: Any) -> np.ndarray | None:
 
 
 def _refuse_stray_folders(dataset: Any, root: Path, classes: int, checker: DatasetChecker) -> None:
-    """Refuse a folder beside the class folders that is no class: every class after it would get the next one's label.
+    """Refuse a folder among the class folders that is not a class: every class after it would get the next label.
 
     The builder labels images by the folders it finds, but takes the class names from a list of its own. A folder
     without images (`__MACOSX`) is the stray one; if all have images, the last ones, for which there is no name, are
@@ -295,7 +297,7 @@ def _refuse_stray_folders(dataset: Any, root: Path, classes: int, checker: Datas
         parent = Path(samples[0][0]).parent.parent
     stray_folders = [name for name in folders if not find_images(parent / name)[0]] or folders[classes:]
     advice = f"no class: {format_names(stray_folders)}; remove it" if stray_folders else "unpack the archive again"
-    checker.refuse(f"needs {classes:,} class folders in {parent}, found {len(folders):,}; {advice}")
+    checker.refuse(f"needs {plural(classes, 'class folder')} in {parent}, found {len(folders):,}; {advice}")
 
 
 def _leave_out_classes(

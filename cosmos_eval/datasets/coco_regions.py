@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_core.printable import plural
+
 LOWEST_CODE, HIGHEST_CODE = 48, 111
 """Characters of compressed run lengths: six bits each, the highest of which says that another one follows."""
 FEWEST_COORDINATES = 6
@@ -31,7 +33,7 @@ def read_runs(segmentation: Any, height: int, width: int) -> np.ndarray:
         (R,) int64, whose sum is height x width.
 
     Raises:
-        ShapeError: it is no region of an image of this size.
+        ShapeError: it is not a region of an image of this size.
     """
     if isinstance(segmentation, dict):
         size, counts = segmentation.get("size"), segmentation.get("counts")
@@ -60,7 +62,7 @@ def _check_runs(counts: Any, pixels: int) -> np.ndarray:
     if len(counts) > pixels + 2 or not all(type(count) is int and 0 <= count <= pixels for count in counts):
         raise ShapeError(f"its run lengths are not whole numbers from 0 to {pixels:,}")
     if sum(counts) != pixels:
-        raise ShapeError(f"its run lengths are for {sum(counts):,} pixels, the image has {pixels:,}")
+        raise ShapeError(f"its run lengths are for {plural(sum(counts), 'pixel')}, the image has {pixels:,}")
     return np.array(counts, dtype=np.int64)
 
 
@@ -71,7 +73,7 @@ def _decompress(text: str, pixels: int) -> list[int]:
     for character in text:
         code = ord(character)
         if not LOWEST_CODE <= code <= HIGHEST_CODE or shift > 60 or len(counts) > pixels + 2:
-            raise ShapeError("its counts are no compressed run lengths")
+            raise ShapeError("its counts are not compressed run lengths")
         bits = code - LOWEST_CODE
         value |= (bits & 0x1F) << shift
         shift += 5
@@ -95,7 +97,9 @@ def _draw_polygons(polygons: Any, height: int, width: int) -> np.ndarray:
     reach = max(height, width)  # what is outside is not drawn, but takes memory in pycocotools
     for polygon in polygons:
         if len(polygon) < FEWEST_COORDINATES or len(polygon) % 2:
-            raise ShapeError(f"a polygon has {len(polygon)} numbers; it needs x and y of three corners or more")
+            raise ShapeError(
+                f"a polygon has {plural(len(polygon), 'number')}; it needs x and y of three corners or more"
+            )
         for coordinate in polygon:
             if isinstance(coordinate, bool) or not isinstance(coordinate, int | float):
                 raise ShapeError(f"a polygon has {coordinate!r:.40} in place of a number")

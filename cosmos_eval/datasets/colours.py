@@ -30,7 +30,7 @@ def parse_colour(value: Any) -> Colour:
     is_triple = isinstance(channels, list | tuple) and len(channels) == 3
     if not is_triple or not all(type(channel) is int and 0 <= channel <= 255 for channel in channels):
         advice = " (in YAML, a # without quotes begins a comment)" if value is None else ""
-        raise ValueError(f"{short_repr(value)} is no colour; write it as {FORMS}{advice}")
+        raise ValueError(f"{short_repr(value)} is not a colour; write it as {FORMS}{advice}")
     red, green, blue = channels
     return red, green, blue
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosmos_core.printable import plural, printable
+from cosmos_core.printable import list_counts, plural, printable
 from cosmos_core.short_repr import short_name
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def find_repeated_images(images: Sequence["ImageSource"]) -> list[str]:
     if not repeated:
         return []
     verb = "equals" if len(repeated) == 1 else "equal"
-    return [f"{len(repeated):,} of {len(images):,} images {verb} an earlier one and tie: {format_names(repeated)}"]
+    return [
+        f"{len(repeated):,} of {plural(len(images), 'image')} {verb} an earlier one and tie: {format_names(repeated)}"
+    ]
 
 
 def find_undecidable_items(noun: str, choices: np.ndarray, contents: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -67,7 +69,9 @@ def find_undecidable_items(noun: str, choices: np.ndarray, contents: Sequence[st
         return []
     verb = "has" if len(undecidable) == 1 else "have"
     shown = format_names(names[choices[item, 0]] for item in undecidable)
-    return [f"{len(undecidable):,} of {len(choices):,} items {verb} a wrong {noun} equal to the right one: {shown}"]
+    return [
+        f"{len(undecidable):,} of {plural(len(choices), 'item')} {verb} a wrong {noun} equal to the right one: {shown}"
+    ]
 
 
 def find_broken_texts(noun: str, texts: Sequence[str]) -> list[str]:
@@ -80,7 +84,7 @@ def find_broken_texts(noun: str, texts: Sequence[str]) -> list[str]:
     """
     broken = [f"{text!r}" for text in texts if not text.isascii() and _SURROGATE.search(text)]
     return (
-        [f"has {len(broken):,} {noun} with half a character: {format_names(broken)}; write them in UTF-8"]
+        [f"has {list_counts({noun: len(broken)})} with half a character: {format_names(broken)}; write them in UTF-8"]
         if broken
         else []
     )

@@ -36,9 +36,9 @@ class DataReport:
     """Name of a count -> its value on disk."""
     problems: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    """Items that the definition leaves out because images are missing, each with its reason. These are no problems."""
+    """Items that the definition leaves out because images are missing, each with its reason. These are not problems."""
     remarks: tuple[str, ...] = ()
-    """What a result of these data will say about how they were read. These are no problems."""
+    """What a result of these data will say about how they were read. These are not problems."""
 
 
 class DataProblems(RequestError):
@@ -79,7 +79,7 @@ class DatasetChecker:
         self.problems.append(f"{self.name} {problem}")
 
     def add_remark(self, text: str) -> None:
-        """Add a remark on how the data were read, which results will show. It is no problem."""
+        """Add a remark on how the data were read, which results will show. It is not a problem."""
         self.remarks.append(text)
 
     def refuse(self, problem: str) -> NoReturn:
@@ -178,7 +178,9 @@ class DatasetChecker:
             self.refuse(f"names an image outside its folder: {outside!r}; only files below {folder} are read")
         empty_names = sum(not name.strip() for name in names)
         if empty_names:
-            self.refuse(f"names {empty_names:,} images of {folder} with an empty name; write the name of each file")
+            self.refuse(
+                f"names {plural(empty_names, 'image')} of {folder} with an empty name; write the name of each file"
+            )
         missing_images = [name for name in names if not _is_listed(folder, name)]
         backslash_names = [
             name for name in missing_images if "\\" in name and _is_listed(folder, name.replace("\\", "/"))

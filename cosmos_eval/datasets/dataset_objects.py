@@ -27,11 +27,11 @@ def read_items(dataset: Any, image_column: str, target_column: str) -> tuple[lis
         target_column: key of the label or the captions.
 
     Raises:
-        RequestError: no such object, an item of another form, or an image that is no image (as a tensor).
+        RequestError: no such object, an item of another form, or an image that is not an image (as a tensor).
     """
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise RequestError(
-            f"{type(dataset).__name__} is no map-style dataset with len() and [i]; read an iterable one into lists, "
+            f"{type(dataset).__name__} is not a map-style dataset with len() and [i]; read an iterable one into lists, "
             "and use from_lists or from_pairs"
         )
     shared, count = SharedDataset(dataset), len(dataset)

@@ -36,7 +36,7 @@ def check_decoder(name: str) -> str:
     """Return the name if it is a decoder that can be used here.
 
     Raises:
-        RequestError: it is no decoder, or torchvision was built without one.
+        RequestError: it is not a decoder, or torchvision was built without one.
     """
     if name not in DECODERS:
         raise RequestError(f"unknown decoder {name!r}; give {', '.join(DECODERS)}")

@@ -10,7 +10,7 @@ from cosmos_eval.progress import Reporter, Silent
 
 
 def find_undecodable(name: str, data: Data, workers: int = 8, reporter: Reporter | None = None) -> list[str]:
-    """Return one problem for each image or mask that cannot be decoded, and each mask with labels that are no class.
+    """Return one problem for each image or mask that cannot be decoded, and each mask with labels that are not a class.
 
     Args:
         name: the benchmark's name, which begins each problem.

@@ -83,7 +83,7 @@ def needed_files(benchmark: Any) -> NeededFiles:
     """Return which files of the hub a definition with the reader `hf-dataset` needs, and where.
 
     Raises:
-        RequestError: the repository's name is none, or the revision is no full commit.
+        RequestError: the repository's name is none, or the revision is not a full commit.
     """
     options = benchmark.dataset
     _check_source(benchmark.name, options)
@@ -114,7 +114,7 @@ def read_hf_dataset(benchmark: Any, data_root: Path) -> Data:
 
     Raises:
         DataProblems: files missing (with what to do), and as `read_parquet`.
-        RequestError: the repository's name is none, or the revision is no full commit.
+        RequestError: the repository's name is none, or the revision is not a full commit.
     """
     from cosmos_eval.datasets.parquet.reader import read_tables
 
@@ -126,7 +126,7 @@ def read_hf_dataset(benchmark: Any, data_root: Path) -> Data:
     folder = checker.data_root / folder_of(options["repository"], options["revision"])
     names = list_parquet(folder) if folder.is_dir() else []
     if not _may_be_read(names, options):
-        # which command fetches them is told by whoever shows this, as for all data that can be fetched
+        # the caller adds the command that fetches them, as for all data that can be fetched
         checker.refuse(
             f"needs Parquet files of {options['repository']} in {folder}, which is not there{checker.take_hint()}"
         )

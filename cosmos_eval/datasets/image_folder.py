@@ -134,7 +134,7 @@ def find_images(folder: Path) -> tuple[list[str], list[str]]:
     for current, inner_folders, names in os.walk(folder, followlinks=True):
         inner_folders[:] = sorted(name for name in inner_folders if not is_side_folder(name))  # os.walk visits these
         real_path = os.path.realpath(current)
-        if real_path in visited_folders:  # a link to a folder above would be followed for ever
+        if real_path in visited_folders:  # a link to a folder above would be followed forever
             inner_folders[:] = []
             continue
         visited_folders.add(real_path)
@@ -167,7 +167,7 @@ def templates_by_class(templates: Any, class_names: list[str], checker: DatasetC
     missing_names = [name for name in class_names if name not in templates]
     if missing_names:
         checker.refuse(
-            f"has no prompts for {len(missing_names):,} classes: {format_names(missing_names)}; add them to "
-            "prompts.templates"
+            f"has no prompts for {plural(len(missing_names), 'class', 'classes')}: {format_names(missing_names)}; add "
+            "them to prompts.templates"
         )
     return [list(templates[name]) for name in class_names]

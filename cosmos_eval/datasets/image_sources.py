@@ -132,7 +132,7 @@ def decode(content: bytes, name: object) -> Image.Image:
         name: what an error calls the image.
 
     Raises:
-        RequestError: it is no image, is damaged, or has more pixels than allowed.
+        RequestError: it is not an image, is damaged, or has more pixels than allowed.
     """
     name = printable(str(name))
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import parse_integer, read_lines
 from cosmos_eval.datasets.class_order import check_class_order
@@ -47,7 +48,7 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
 
     Raises:
         DataProblems: fewer images than expected (with the missing class folders), images of the label file that are
-            missing, labels that are no class or in another order.
+            missing, labels that are not a class or in another order.
     """
     checker = DatasetChecker(benchmark, data_root)
     wnids = imagenet_wnids()
@@ -91,7 +92,8 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
     # A part of ImageNet may lack classes, but missing images are best explained by missing folders.
     if missing and checker.expected.get("images", len(data.images)) != len(data.images):
         checker.add_problem(
-            f"needs {len(wnids):,} class folders in {root}, found {len(folders):,}; missing: {format_names(missing)}"
+            f"needs {plural(len(wnids), 'class folder')} in {root}, found {len(folders):,}; missing: "
+            f"{format_names(missing)}"
         )
     return checker.finish(replace(data, empty_classes_allowed=True))
 

@@ -29,7 +29,7 @@ def map_ground_truth(lines: list[str], path: Path, wnids: list[str], checker: Da
         wnids: in the order of class indices.
 
     Raises:
-        DataProblems: no meta.mat, or an id or wnid that is no class.
+        DataProblems: no meta.mat, or an id or wnid that is not a class.
     """
     meta_path = path.parent / META
     if not meta_path.is_file():
@@ -44,9 +44,9 @@ def map_ground_truth(lines: list[str], path: Path, wnids: list[str], checker: Da
         class_id = parse_integer(line.strip())
         wnid = None if class_id is None else wnid_of_id.get(class_id)
         if wnid is None:
-            checker.refuse(f"has {line.strip()!r:.40} in line {number} of {path}, which is no id of a class in {META}")
+            checker.refuse(f"has {line.strip()!r:.40} in line {number} of {path}, which is not a class id of {META}")
         if wnid not in index_of_wnid:
-            checker.refuse(f"has the wnid {wnid} in {meta_path}, which is none of ImageNet-1k's; unpack it again")
+            checker.refuse(f"has the wnid {wnid} in {meta_path}, which is not one of ImageNet-1k's; unpack it again")
         labels[IMAGE_NAME.format(number)] = index_of_wnid[wnid]
     return labels
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.data import ChoiceData, Data, MultilingualRetrievalData, PerceptionData, RetrievalData
 from cosmos_eval.datasets.data.choices import Choice
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
@@ -115,12 +116,12 @@ def _build_multiple_choice(records: Records, benchmark: Any) -> ChoiceData:
         if min(len(names), len(captions)) > 1 or candidates < 2:
             records.refuse(
                 line,
-                f"has {len(names)} images and {len(captions)} captions; give one image and several captions, or "
-                "several images and one caption",
+                f"has {plural(len(names), 'image')} and {plural(len(captions), 'caption')}; give one image and "
+                "several captions, or several images and one caption",
             )
         answer = record["answer"]
         right = answer if isinstance(answer, list) else [answer]
-        is_position = [isinstance(one, int) and not isinstance(one, bool) and 0 <= one < candidates for one in right]
+        is_position = [type(position) is int and 0 <= position < candidates for position in right]
         if not right or not all(is_position):
             name = records.name_in_file["answer"]
             records.refuse(

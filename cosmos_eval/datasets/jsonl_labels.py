@@ -81,13 +81,13 @@ def _as_keys(
     for line, value in values:
         if str(value) not in prompts.class_names:
             records.refuse(
-                line, f"the label {short_repr(value)} is no key of the map prompts.class_names; add its name"
+                line, f"the label {short_repr(value)} is not a key of the map prompts.class_names; add its name"
             )
     return [(line, str(value)) for line, value in values]
 
 
 def _find_class_indices(values: list[tuple[int, str | int]], names: list[str], records: Records) -> list[int]:
-    """Return the class index of each label; refuse labels that are no class or the name of several."""
+    """Return the class index of each label; refuse labels that are not a class or the name of several."""
     index_of_name = {name: i for i, name in enumerate(names)}
     repeated_names = {name for name, times in Counter(names).items() if times > 1}
     labels = []

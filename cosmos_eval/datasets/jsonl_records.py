@@ -93,7 +93,7 @@ class Records:
         """Return the value of a key, which must be a text or a list of at least one, none of them blank."""
         value = record[key]
         texts = [value] if isinstance(value, str) else value
-        if not isinstance(texts, list) or not texts or not all(isinstance(one, str) and one.strip() for one in texts):
+        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
             name = self.name_in_file.get(key, key)
             self.refuse(line, f"{name!r} must be a text or a list with at least one text, found {short_json(value)}")
         return texts

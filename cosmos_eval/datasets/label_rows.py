@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.data.multilabel import ABSENT, PRESENT, UNDECIDED
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 
@@ -63,7 +64,8 @@ def stack_label_rows(rows: list[np.ndarray], names: list[str], class_count: int,
     for row, name in zip(rows, names, strict=True):
         if len(row) != class_count:
             checker.refuse(
-                f"has {len(row):,} labels of {name} for {class_count:,} class names; correct the class names"
+                f"has {plural(len(row), 'label')} of {name} for {plural(class_count, 'class name')}; correct the "
+                "class names"
             )
     return np.stack(rows) if rows else np.zeros((0, class_count), dtype=np.int8)
 
@@ -74,7 +76,7 @@ def _parse_array(content: bytes, place: str, checker: DatasetChecker) -> np.ndar
         return _read_array(content)
     except (ValueError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError, EOFError) as error:
         reason = str(error).partition("\n")[0]
-        checker.refuse(f"cannot read {place}: it is no numpy array of numbers ({reason:.80}); fetch the shard again")
+        checker.refuse(f"cannot read {place}: it is not a numpy array of numbers ({reason:.80}); fetch the shard again")
 
 
 def _read_array(content: bytes) -> np.ndarray:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from cosmos_core.printable import plural
+
 HEADER_BYTES = 128
 COMPRESSED, MATRIX = 15, 14
 TEXT_CODES = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
@@ -49,7 +51,7 @@ def read_number_matrix(content: bytes, variable: str) -> np.ndarray:
     """
     matrix, order = _find_variable(content, variable)
     if not FIRST_NUMBER <= matrix.kind <= LAST_NUMBER or len(matrix.dimensions) != 2 or matrix.is_complex:
-        raise MatError(f"its variable {variable} is no matrix of numbers")
+        raise MatError(f"its variable {variable} is not a matrix of numbers")
     kind, body = matrix.parts[0] if matrix.parts else (0, b"")
     if kind not in NUMBER_CODES:
         raise MatError("it has values of an unknown type")
@@ -66,7 +68,7 @@ def _size_of(kind: int) -> int:
 def _find_variable(content: bytes, variable: str) -> "tuple[_Matrix, str]":
     """Return a variable of a file, and the byte order of the file."""
     if len(content) < HEADER_BYTES or content[126:128] not in (b"IM", b"MI"):
-        raise MatError("it is no MAT-file of level 5")
+        raise MatError("it is not a MAT-file of level 5")
     order = "<" if content[126:128] == b"IM" else ">"
     for kind, body in _elements(content[HEADER_BYTES:], order):
         if kind == COMPRESSED:
@@ -80,7 +82,7 @@ def _find_variable(content: bytes, variable: str) -> "tuple[_Matrix, str]":
 
 def _read_elements(matrix: "_Matrix", fields: Sequence[str], order: str) -> list[dict[str, str | float]]:
     if matrix.kind != STRUCT or len(matrix.parts) < 2:
-        raise MatError(f"its variable {matrix.name} is no struct array")
+        raise MatError(f"its variable {matrix.name} is not a struct array")
     (width,) = _numbers(matrix.parts[0], order)[:1] or [0]
     _, names_text = matrix.parts[1]
     if not 1 <= width <= len(names_text):
@@ -92,7 +94,10 @@ def _read_elements(matrix: "_Matrix", fields: Sequence[str], order: str) -> list
         raise MatError(f"it has no field {missing[0]}")
     cells = matrix.parts[2:]
     if len(cells) != matrix.size * len(names):
-        raise MatError(f"it has {len(cells):,} values for {matrix.size:,} elements of {len(names)} fields")
+        raise MatError(
+            f"it has {plural(len(cells), 'value')} for {plural(matrix.size, 'element')} of "
+            f"{plural(len(names), 'field')}"
+        )
     chosen = [(field, names.index(field)) for field in fields]
     return [
         {field: _read_value(cells[i * len(names) + position], order) for field, position in chosen}

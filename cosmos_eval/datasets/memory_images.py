@@ -1,4 +1,4 @@
-"""Images that a caller hands over in Python: paths, encoded bytes, PIL images, arrays, items of a dataset object.
+"""Images that a caller passes in Python: paths, encoded bytes, PIL images, arrays, items of a dataset object.
 
 A path and encoded bytes have the digest of the file with these bytes, so that data in memory and the same data on disk
 share a fingerprint and cached features. An image that is already decoded has no encoded bytes: its digest is that of
@@ -19,6 +19,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.image_files import to_rgb
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.image_sources import FileImage, ImageSource, decode
@@ -146,16 +147,19 @@ def as_image_sources(
         raise RequestError(f"images must be a list of images, not {_describe(images)}") from error
     names = None if names is None else as_list(names, "names")
     if names is not None and len(names) != len(images):
-        raise RequestError(f"got {len(names):,} names for {len(images):,} images; give one for each image")
+        raise RequestError(
+            f"got {plural(len(names), 'name')} for {plural(len(images), 'image')}; give one for each image"
+        )
     images = [_undecoded(image) for image in images]
     keys = [str(name) for name in names] if names is not None else _name_images(images, root)
     sources = [as_image_source(image, key) for image, key in zip(images, keys, strict=True)]
     files = [source for source, image in zip(sources, images, strict=True) if isinstance(image, str | Path)]
     missing = [source.path for source in files if isinstance(source, FileImage) and not source.path.is_file()]
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         raise RequestError(
-            f"{len(missing):,} of {len(images):,} images are not there: {format_names(map(str, missing))}; correct "
-            "the paths"
+            f"{len(missing):,} of {plural(len(images), 'image')} {verb} not there: {format_names(map(str, missing))}; "
+            "correct the paths"
         )
     return sources
 

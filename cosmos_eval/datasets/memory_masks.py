@@ -1,4 +1,4 @@
-"""Segmentation masks that a caller hands over in Python: arrays, PIL images, paths."""
+"""Segmentation masks that a caller passes in Python: arrays, PIL images, paths."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.masks import ArrayMask, Mask
@@ -26,12 +27,15 @@ def as_masks(masks: Sequence[Any], keys: Sequence[str], classes: int) -> list[Ma
         classes: number of classes; labels are 0 to classes - 1, or `IGNORED`.
 
     Raises:
-        RequestError: a mask of another kind, files that are not there, or labels that are no class.
+        RequestError: a mask of another kind, files that are not there, or labels that are not a class.
     """
     converted = [_as_mask(mask, key, classes) for mask, key in zip(masks, keys, strict=True)]
     missing = [str(path) for path in (getattr(mask, "path", None) for mask in converted) if path and not path.is_file()]
     if missing:
-        raise RequestError(f"{len(missing):,} of {len(masks):,} masks are not there: {format_names(missing)}")
+        verb = "is" if len(missing) == 1 else "are"
+        raise RequestError(
+            f"{len(missing):,} of {plural(len(masks), 'mask')} {verb} not there: {format_names(missing)}"
+        )
     return converted
 
 

@@ -1,4 +1,4 @@
-"""Texts, numbers, labels and templates that a caller hands over in Python, checked and converted to what readers give.
+"""Texts, numbers, labels and templates that a caller passes in Python, checked and converted to what readers give.
 
 Messages are the end of a sentence that begins with what the caller called, such as `ClassificationData`.
 """
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.prompts import DEFAULT_TEMPLATES, check_templates, resolve_prompts
@@ -19,7 +20,7 @@ def as_list(values: Any, noun: str) -> list[Any]:
     """Return values as a list.
 
     Raises:
-        RequestError: a text or anything else that is no list.
+        RequestError: a text or anything else that is not a list.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise RequestError(f"{noun} must be a list, not {short_repr(values)}")
@@ -30,7 +31,7 @@ def as_texts(values: Any, noun: str) -> list[str]:
     """Return texts as a list.
 
     Raises:
-        RequestError: no list, or something that is no text, as None or NaN for a missing value; names the position.
+        RequestError: no list, or something that is not a text, as None or NaN for a missing value; names the position.
     """
     texts = as_list(values, noun)
     wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
@@ -76,7 +77,7 @@ def as_class_names(class_names: Any, labels: Iterable[Any]) -> list[str]:
         labels: of all images.
 
     Raises:
-        RequestError: labels that are no texts, and no class names.
+        RequestError: labels that are not texts, and no class names.
     """
     if isinstance(class_names, str):
         class_names = resolve_prompts({"class_names": class_names}, None).class_names or ()
@@ -85,7 +86,9 @@ def as_class_names(class_names: Any, labels: Iterable[Any]) -> list[str]:
     labels = list(labels)
     others = [label for label in labels if not isinstance(label, str)]
     if others:
-        raise RequestError(f"has labels that are no names, such as {short_repr(others[0])}; give class_names, in order")
+        raise RequestError(
+            f"has labels that are not names, such as {short_repr(others[0])}; give class_names, in order"
+        )
     return sorted(set(labels))
 
 
@@ -97,7 +100,7 @@ def as_labels(labels: Sequence[Any], class_names: Sequence[str], noun: str = "la
         class_names: in class order.
 
     Raises:
-        RequestError: a label that is no class name or that several classes have, or one that is no whole number.
+        RequestError: a label that is not a class name or that several classes have, or one that is not a whole number.
     """
     if not any(isinstance(label, str) for label in labels):
         return as_whole_numbers(labels, noun)
@@ -133,7 +136,9 @@ def as_templates(templates: Any, class_names: Sequence[str]) -> list[str] | list
             return list(resolved)
         missing = [name for name in class_names if name not in resolved]
         if missing:
-            raise RequestError(f"has no templates for {len(missing):,} classes: {format_names(missing)}")
+            raise RequestError(
+                f"has no templates for {plural(len(missing), 'class', 'classes')}: {format_names(missing)}"
+            )
         return [list(resolved[name]) for name in class_names]
     listed = as_list(templates, "templates")
     if listed and all(isinstance(entry, list | tuple) for entry in listed):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData, Data
@@ -56,7 +57,7 @@ def read_objectnet(benchmark: Any, data_root: Path) -> Data:
     missing = [folder for folder in folders if folder not in existing]
     if missing:
         checker.refuse(
-            f"needs {len(folders):,} class folders in {image_folder}, {len(missing):,} are missing: "
+            f"needs {plural(len(folders), 'class folder')} in {image_folder}, without {len(missing):,} of them: "
             f"{format_names(missing)}; unpack the whole archive"
         )
     prompts = benchmark.resolve_prompts()

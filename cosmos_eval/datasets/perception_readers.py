@@ -200,6 +200,17 @@ PERCEPTION_READERS = {
             "path": "the CSV",
         },
     ),
+    "negbench-chexpert": ReaderInfo(
+        "cosmos_eval.datasets.perception.negbench:read_negbench_chexpert",
+        kinds=("perception",),
+        required={"path": PATH, "images": PATH},
+        optional={**LEAVE_OUT, **EXIF},
+        summary="NegBench's tables of two captions for CheXpert's images",
+        about={
+            "path": "the CSV",
+            "images": "the folder that has CheXpert's `train` and `valid`",
+        },
+    ),
     "negbench-retrieval": ReaderInfo(
         "cosmos_eval.datasets.perception.negbench:read_negbench_retrieval",
         kinds=("retrieval",),

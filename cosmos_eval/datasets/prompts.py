@@ -95,7 +95,7 @@ def _class_names(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[st
         not_text = next((name for name in names if isinstance(name, bool | int | float)), None)
         if not_text is not None:
             raise error(
-                f"the name {short_repr(not_text)} is no text; write it in quotes (as yes, no, on, off and numbers)"
+                f"the name {short_repr(not_text)} is not a text; write it in quotes (as yes, no, on, off and numbers)"
             )
     are_names = isinstance(names, list | tuple) and all(isinstance(name, str) and name.strip() for name in names)
     if not are_names or not names:
@@ -129,7 +129,7 @@ def _query_words(
     if isinstance(value, dict):
         not_text = next((name for name in value if not isinstance(name, str) or not name.strip()), None)
         if not_text is not None:
-            raise refuse("words", f"the class {short_repr(not_text)} is no text; write it in quotes")
+            raise refuse("words", f"the class {short_repr(not_text)} is not a text; write it in quotes")
         classes, value = tuple(name.strip() for name in value), list(value.values())
     if not isinstance(value, list) or not value:
         raise refuse(

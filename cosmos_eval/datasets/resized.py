@@ -83,7 +83,7 @@ class ResizedImages:
                 return np.load(io.BytesIO(content), allow_pickle=False)
         except OSError as error:
             raise RequestError(f"cannot read {path}: {error.strerror}; make {self.folder} again") from error
-        except (ValueError, OverflowError, MemoryError) as error:  # a damaged index, or content that is no array
+        except (ValueError, OverflowError, MemoryError) as error:  # a damaged index, or content that is not an array
             if isinstance(error, RequestError):
                 raise
         raise RequestError(f"{path} is damaged or was changed; delete {self.folder} and make it again")
@@ -142,7 +142,7 @@ def read_resized(folder: Path) -> ResizedImages:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RequestError(
-            f"{path} is no index of resized images: {reason}; delete the folder and make it again"
+            f"{path} is not an index of resized images: {reason}; delete the folder and make it again"
         ) from error
 
 

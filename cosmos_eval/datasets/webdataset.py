@@ -81,7 +81,7 @@ class WebDataset:
             shards: name -> samples, in the order of the shards.
 
         Raises:
-            DataProblems: labels that are no numbers, unexpected counts.
+            DataProblems: labels that are not numbers, unexpected counts.
         """
         _remark_on_shards(shards, self.checker)
         images = [image for samples in shards.values() for image in samples.images]
@@ -115,7 +115,7 @@ class WebDataset:
         for row, image in zip(rows, images, strict=True):
             if len(row) <= len(self.metadata):
                 self.checker.refuse(
-                    f"has {len(row) - 1:,} numbers in the metadata of {image.key}, fewer than the "
+                    f"has {plural(len(row) - 1, 'number')} in the metadata of {image.key}, fewer than the "
                     f"{plural(len(self.metadata), 'name')} of dataset.metadata; correct the definition"
                 )
         columns = {kind: 1 + list(self.metadata).index(kind) for kind in self.groups}
@@ -144,7 +144,7 @@ def read_webdataset(benchmark: Any, data_root: Path) -> Data:
 
     Raises:
         DataProblems: missing files or shards (named), a broken shard, a sample without image or label, a label that
-            is no number, unexpected counts.
+            is not a number, unexpected counts.
     """
     checker = DatasetChecker(benchmark, data_root)
     split = checker.options.get("split", DEFAULT_SPLIT)
@@ -218,14 +218,14 @@ def _list_shards(folder: Path, checker: DatasetChecker) -> list[Path]:
         more = number - found - len(missing)
         shown = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
         checker.add_problem(
-            f"needs {number:,} shards in {folder}, found {found:,}; missing: {shown}{checker.take_hint()}"
+            f"needs {plural(number, 'shard')} in {folder}, found {found:,}; missing: {shown}{checker.take_hint()}"
         )
         return []
     shard_names = [f"{i}.tar" for i in range(number)]
     ignored = sorted(name for name in existing - set(shard_names) if not name.startswith("."))
     if ignored:
         checker.add_remark(
-            f"{counts_path.name} announces {number:,} shards, so others are not read: {format_names(ignored)}"
+            f"{counts_path.name} announces {plural(number, 'shard')}, so others are not read: {format_names(ignored)}"
         )
     return [folder / name for name in shard_names]
 
@@ -248,7 +248,7 @@ def _remark_on_shards(shards: Mapping[str, ShardSamples], checker: DatasetChecke
     for names, fact in ((empty_shards, "no sample"), (lone_blocks, LONE_BLOCK)):
         if names:
             verb = "has" if len(names) == 1 else "have"
-            checker.add_remark(f"{len(names):,} of {len(shards):,} shards {verb} {fact}: {format_names(names)}")
+            checker.add_remark(f"{len(names):,} of {plural(len(shards), 'shard')} {verb} {fact}: {format_names(names)}")
 
 
 def _read_text_lines(path: Path) -> list[str]:

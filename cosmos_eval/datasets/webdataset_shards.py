@@ -124,12 +124,12 @@ def _parse_text(content: bytes, place: str, checker: DatasetChecker) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        checker.refuse(f"cannot read {place}: it is no text in UTF-8; write it as UTF-8")
+        checker.refuse(f"cannot read {place}: it is not a text in UTF-8; write it as UTF-8")
 
 
 Parser = Callable[[bytes, str, DatasetChecker], Any]
 _PARSERS: dict[str, Parser] = {ROW_SUFFIX: parse_label_row}
-"""Suffix of labels that are no text -> the function (content, place, checker) that reads them."""
+"""Suffix of labels that are not text -> the function (content, place, checker) that reads them."""
 
 
 @lru_cache(maxsize=1024)
@@ -142,7 +142,7 @@ def _list_members(
     Members of a sample may stand anywhere in the shard: they belong together by their names.
 
     Raises:
-        TarError: it is no complete tar file, or an image or label is there twice or cannot be read (a link, sparse,
+        TarError: it is not a complete tar file, or an image or label is there twice or cannot be read (a link, sparse,
             too large).
     """
     samples: dict[str, dict[str, tuple[int, int]]] = {}

@@ -67,10 +67,10 @@ class StreamedWebDataset:
     def restore_label(self, value: Any) -> Any:
         if self._label_suffix != ROW_SUFFIX:
             if not isinstance(value, str):
-                raise ValueError("a label that is no text")
+                raise ValueError("a label that is not a text")
             return value
         if not isinstance(value, list) or not all(type(entry) is int for entry in value):
-            raise ValueError("a row of labels that is no list of integers")
+            raise ValueError("a row of labels that is not a list of integers")
         if not value or not set(value) <= {PRESENT, ABSENT, UNDECIDED}:
             raise ValueError("a row of other labels")
         return np.array(value, dtype=np.int8)

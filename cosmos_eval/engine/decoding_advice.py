@@ -24,7 +24,7 @@ def decoding_note(engine: "Engine", benchmark: str, images: Sequence[ImageSource
 
     Args:
         benchmark: its name, for the command in the note; empty where no command can read its images, as those that were
-            streamed or handed over in Python.
+            streamed or passed in Python.
         images: of the benchmark.
         windows: whether they were encoded as sliding windows.
     """

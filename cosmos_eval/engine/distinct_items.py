@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.devices import send
+from cosmos_core.printable import plural
 from cosmos_eval.cache.cached_features import EncodedBatches
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.encoding import encode_images, encode_texts
@@ -33,9 +34,9 @@ def encode_distinct_images(engine: "Engine", images: Sequence[ImageSource]) -> T
     if engine.resized is not None:
         decoded_count = sum(digest not in engine.resized for digest in digests)
         if decoded_count:
-            engine.reporter.note(
-                f"{decoded_count:,} of {len(digests):,} images are not in {engine.resized.folder} and are decoded"
-            )
+            verb = "is" if decoded_count == 1 else "are"
+            decoded = f"{decoded_count:,} of {plural(len(digests), 'image')}"
+            engine.reporter.note(f"{decoded} {verb} not in {engine.resized.folder} and {verb} decoded")
 
     def encode(missing: list[int]) -> EncodedBatches:
         plan = consecutive_batches(len(missing), engine.batch_size)

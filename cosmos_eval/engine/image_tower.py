@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cosmos_core.compilation import is_compiler_error
 from cosmos_core.errors import RequestError
-from cosmos_core.memory_errors import is_out_of_memory
 from cosmos_eval.datasets.decoders import PIL, Decoder
 from cosmos_eval.engine.device_copies import copy_to_device
 from cosmos_eval.models.returned_values import format_error
@@ -161,7 +161,7 @@ def _compile_encoder(model: Any) -> Callable[[Tensor], Tensor]:
             with _refuse_recompile_limit():
                 return compiled(x)
         except Exception as error:
-            if is_out_of_memory(error) or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            if not is_compiler_error(error):
                 raise
             raise RequestError(
                 f"{model.spec} cannot be compiled here: {format_error(error)}; leave --compile out"

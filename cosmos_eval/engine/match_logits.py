@@ -9,7 +9,7 @@ from cosmos_eval.models.abilities import sigmoid_scale_and_bias
 
 
 def match_logits(engine: Any, scores: Scores, values: Tensor) -> Tensor | None:
-    """Return scale * cosine + bias, in float64; None where the scores are no cosines, or the model has no such pair.
+    """Return scale * cosine + bias, in float64; None where the scores are not cosines, or the model has no such pair.
 
     Transforms of embeddings change the scores, and not what the model was trained with: there is no logit then.
 

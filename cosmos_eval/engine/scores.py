@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.distinct_items import count_texts
 from cosmos_eval.engine.embedding_scores import DotProductScores, transform_scores
@@ -189,8 +190,8 @@ class PairScores:
             else " (which needs a model that also has encode_image and encode_text)"
         )
         raise RequestError(
-            f"{self.engine.model.spec} scores pairs, and {image_count:,} images with {text_count:,} texts are "
-            f"{count:,} pairs, more than {MAX_PAIRS:,}; give {smaller}{condition}, or --limit"
+            f"{self.engine.model.spec} scores pairs, and {plural(image_count, 'image')} with {text_count:,} texts are "
+            f"{plural(count, 'pair')}, more than {MAX_PAIRS:,}; give {smaller}{condition}, or --limit"
         )
 
 

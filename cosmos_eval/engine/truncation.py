@@ -25,7 +25,7 @@ class TextCounts:
     read: int = 0
     """Texts of the benchmark; a repeated text counts each time."""
     truncated: int | None = 0
-    """How many of them are longer than the context; None if the model does not tell."""
+    """How many of them are longer than the context; None if the model does not say."""
     context_length: int | None = None
     """The model's context in tokens; None if it is not known."""
     alike: bool = False
@@ -36,7 +36,7 @@ class TextCounts:
         """Count N texts, of which M are distinct.
 
         Args:
-            is_truncated: (M,) bool; None if the model does not tell.
+            is_truncated: (M,) bool; None if the model does not say.
             distinct_index: (N,) int64, the index of each text among the distinct ones.
         """
         self.read += len(distinct_index)
@@ -49,7 +49,7 @@ class TextCounts:
 
     @property
     def truncated_share(self) -> float | None:
-        """Share of the texts that were truncated; None if there were none, or the model does not tell."""
+        """Share of the texts that were truncated; None if there were none, or the model does not say."""
         return self.truncated / self.read if self.read and self.truncated is not None else None
 
     def record(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class TextCounts:
 def find_truncated_texts(
     model: Any, texts: Sequence[str], lengths: Tensor | None, context_length: int
 ) -> Tensor | None:
-    """Return whether each of M texts is longer than the model's context: (M,) bool, or None if the model cannot tell.
+    """Return whether each of M texts is longer than the model's context: (M,) bool, or None if the model does not say.
 
     Tokenizing a text once more is slow, so the model is asked only about texts that can be too long.
 

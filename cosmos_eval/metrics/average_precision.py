@@ -141,7 +141,7 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     ones = np.ones((len(scores), 1))
     rankings = rank_classes(scores, labels)
-    return np.array([np.nan if one is None else float(one.average_precision(ones)[0]) for one in rankings])
+    return np.array([np.nan if ranking is None else float(ranking.average_precision(ones)[0]) for ranking in rankings])
 
 
 class ResampledPrecisions:

@@ -1,6 +1,6 @@
 """The drop of a metric between two models under random weights of the images: p-values and intervals of a bootstrap.
 
-For metrics that are no means over images (`cosmos_eval.metrics.paired_iou`, `paired_average_precision`), which compute
+For metrics that are not means over images (`cosmos_eval.metrics.paired_iou`, `paired_average_precision`), which compute
 the resampled drops.
 """
 

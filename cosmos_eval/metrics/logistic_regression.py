@@ -42,8 +42,8 @@ than they compute."""
 SUFFICIENT_DECREASE = 1e-4
 """Share of the decrease that the gradient promises which a step must reach (Armijo's rule)."""
 MAX_HALVINGS = 30
-FIRST_CHECK, CHECK_EVERY = 4, 2
-"""Iterations after which a fit is asked for the first time whether it is hopeless, and then again."""
+FIRST_CHECK = 4
+"""Iterations after which a fit is asked, each time, whether it is hopeless."""
 SETTLED = 0.1
 """It is asked once the expected decrease is below this share of the objective: the first steps may go too far."""
 LARGE = 2**33
@@ -82,6 +82,12 @@ class End:
     """(1,) factor of half the squared norm."""
     pairs: Sequence[tuple[Tensor, Tensor]]
     """The last steps and the changes of the gradient, each (1, D + 1, C)."""
+    value: Tensor
+    """(1,) float64 objective."""
+    gradient: Tensor
+    """(1, D + 1, C) of the objective."""
+    samples: Tensor
+    """(N, D) the rotated features that objective and gradient belong to."""
 
 
 class LogisticRegression:
@@ -164,8 +170,9 @@ class LogisticRegression:
                     changed = change.expand_as(weights).clone()
                     changed[:, :-1] += (penalty - start.penalty)[:, None, None] * step[:, :-1]
                     memory.add(step.expand_as(weights), changed)
+            point = self._evaluate(weights, penalty) if start is None else self._evaluate_start(start, penalty)
             ends, iterations = self._minimise(
-                weights, penalty, memory, tolerance, least_objective, max_iterations, is_hopeless
+                weights, penalty, point, memory, tolerance, least_objective, max_iterations, is_hopeless
             )
             weights = torch.cat([end.weights for end in ends])
             return Fits(*self._unrotated(weights), iterations, ends)
@@ -206,6 +213,17 @@ class LogisticRegression:
         norms = weights[:, :-1].square().sum((1, 2)).cpu().double()
         return loss / self.samples + penalty.cpu().double() / 2 * norms, gradient
 
+    def _evaluate_start(self, start: End, penalty: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same at the weights of a start, where objectives differ by the penalties only."""
+        weights = start.weights.expand(len(penalty), -1, -1)
+        if start.samples is not self.rotated:
+            return self._evaluate(weights, penalty)
+        added = penalty - start.penalty
+        gradient = start.gradient.repeat(len(penalty), 1, 1)
+        gradient[:, :-1] += added[:, None, None] * weights[:, :-1]
+        norm = start.weights[:, :-1].square().sum().cpu().double()
+        return start.value + added.cpu().double() / 2 * norm, gradient
+
     def _inverse_diagonal(self, weights: Tensor, penalty: Tensor) -> Tensor:
         """Return the inverse of the Hessian's diagonal (S, D + 1, C) where all samples have the classes' shares."""
         curvature = (self.priors * (1 - self.priors)).clamp_min(1e-12)
@@ -218,22 +236,30 @@ class LogisticRegression:
         self,
         weights: Tensor,
         penalty: Tensor,
+        point: tuple[Tensor, Tensor],
         memory: CurvaturePairs,
         tolerance: float,
         least_objective: float,
         max_iterations: int,
         is_hopeless: Callable[[LinearClassifier], bool] | None,
     ) -> tuple[list[End], Tensor]:
-        """Return the end of each fit, and the numbers of iterations (S,)."""
+        """Return the end of each fit, and the numbers of iterations (S,).
+
+        Args:
+            point: objective and gradient at the weights.
+        """
         ends: dict[int, End] = {}
         iterations = torch.zeros(len(weights), dtype=torch.int64)
         active = torch.arange(len(weights))
 
         def end(which: Tensor) -> None:
             for i in which.nonzero()[:, 0].tolist():
-                ends[int(active[i])] = End(weights[i : i + 1], penalty[i : i + 1], memory.pairs(i))
+                row = slice(i, i + 1)
+                ends[int(active[i])] = End(
+                    weights[row], penalty[row], memory.pairs(i), value[row], gradient[row], self.rotated
+                )
 
-        value, gradient = self._evaluate(weights, penalty)
+        value, gradient = point
         stuck = torch.zeros(len(weights), dtype=torch.bool)
         least = torch.full((len(weights),), torch.inf, dtype=torch.float64)  # expected decrease of all steps so far
         since = torch.zeros(len(weights), dtype=torch.int64)  # steps
@@ -253,10 +279,10 @@ class LogisticRegression:
                 weights, gradient, direction, penalty = (one[here] for one in (weights, gradient, direction, penalty))
                 memory.keep(here)
             iterations[active] += 1
-            moved, new_value, new_gradient, stuck = self._step(weights, value, slope, direction, penalty)
+            moved, new_value, new_gradient, stuck = self._step(weights, value, gradient, direction, penalty)
             memory.add(moved - weights, new_gradient - gradient)
             weights, value, gradient = moved, new_value, new_gradient
-            if is_hopeless and iteration in range(FIRST_CHECK, max_iterations, CHECK_EVERY):
+            if is_hopeless and iteration >= FIRST_CHECK:
                 settled = (-slope / 2 < SETTLED * value).tolist()
                 classifiers = map(LinearClassifier, *self._unrotated(weights))
                 stuck |= torch.tensor([s and is_hopeless(c) for s, c in zip(settled, classifiers, strict=True)])
@@ -265,13 +291,14 @@ class LogisticRegression:
         return [ends[i] for i in range(len(iterations))], iterations
 
     def _step(
-        self, weights: Tensor, value: Tensor, slope: Tensor, direction: Tensor, penalty: Tensor
+        self, weights: Tensor, value: Tensor, gradient: Tensor, direction: Tensor, penalty: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return weights, objective and gradient after a step that decreases it, and (S,) whether there was none.
 
         Where objectives differ by rounding only, their gradients decide (Hager & Zhang, SIAM J. Optim. 2005, eq. 4.2):
         the objective is convex, so it has decreased if it does not increase much at the end of the step.
         """
+        slope = dot(gradient, direction).cpu().double()
         step = torch.ones(len(weights), dtype=torch.float64)
         moved = weights + direction
         new_value, new_gradient = self._evaluate(moved, penalty)
@@ -288,7 +315,7 @@ class LogisticRegression:
             moved[here] = weights[here] + step[failed].to(weights)[:, None, None] * direction[here]
             new_value[failed], new_gradient[here] = self._evaluate(moved[here], penalty[here])
         here = failed.to(self.device)
-        moved[here] = weights[here]
+        moved[here], new_gradient[here] = weights[here], gradient[here]
         new_value[failed] = value[failed]
         return moved, new_value, new_gradient, failed
 

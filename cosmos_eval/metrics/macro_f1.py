@@ -65,7 +65,7 @@ def f1_entries(predictions: list[list[int]], labels: np.ndarray) -> F1Entries:
     samples = np.arange(len(labels))
     present, label_number = np.unique(labels, return_inverse=True)
     predicted_sample = np.repeat(samples, lengths)
-    predicted = np.concatenate([np.asarray(one, np.int64) for one in predictions])
+    predicted = np.concatenate([np.asarray(classes, np.int64) for classes in predictions])
     probability = np.repeat(1 / lengths, lengths)
     is_hit = predicted == labels[predicted_sample]
     is_wrong = np.isin(predicted, present) & ~is_hit  # a class without samples has no F1

@@ -41,7 +41,7 @@ def join_hits(members: Sequence[tuple[float, Hits]], names: Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class PairedAverage:
-    """The samples of both models behind a weighted mean of metrics, of which one at least is no mean over samples."""
+    """The samples of both models behind a weighted mean of metrics, not all of which are means over samples."""
 
     members: tuple[tuple[float, Hits | PairedBootstrap], ...]
     """Weight in the average, adding up to 1, and samples."""
@@ -86,7 +86,7 @@ class PairedAverage:
             gain, influence = _worst_and_influence(samples, seed)
             worst.append(gain)
             influences.append(dict(zip(pair[0].names.tolist(), influence, strict=False)))
-        names = {name: i for i, name in enumerate(dict.fromkeys(name for one in influences for name in one))}
+        names = {name: i for i, name in enumerate(dict.fromkeys(name for by_name in influences for name in by_name))}
         total = np.zeros(len(names))
         for weight, of_member in zip(weights, influences, strict=True):
             total[[names[name] for name in of_member]] += weight * np.fromiter(of_member.values(), np.float64)

@@ -1,7 +1,7 @@
 """Drop of a mean average precision between two models: a paired bootstrap over images, from the scores of each image.
 
-Average precision is no mean over images: the precision at a positive depends on all images above it. So the exact test
-of `cosmos_eval.metrics.paired_drop` does not apply, but its method does, as for the mean IoU
+Average precision is not a mean over images: the precision at a positive depends on all images above it. So the exact
+test of `cosmos_eval.metrics.paired_drop` does not apply, but its method does, as for the mean IoU
 (`cosmos_eval.metrics.paired_iou`): exponential weights of the images, the same to both models, so that no class ever
 loses all of its positives; and one unseen image that speaks most against a drop. It is ranked with the others in each
 resample: to first order, it could take off more than there is where a class has few positives.

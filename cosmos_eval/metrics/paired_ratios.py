@@ -1,6 +1,6 @@
 """Drop of a mean or of the smallest of several ratios between two models: macro F1, the accuracy of the worst group.
 
-They are no weighted means over images, so the exact test of `cosmos_eval.metrics.paired_drop` does not apply, but its
+They are not weighted means over images, so the exact test of `cosmos_eval.metrics.paired_drop` does not apply, but its
 method does, as for the mean IoU (`cosmos_eval.metrics.paired_iou`): exponential weights of the images, the same to both
 models, and one unseen image that speaks most against a drop, whose effect is computed to first order.
 """

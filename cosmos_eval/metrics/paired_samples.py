@@ -75,12 +75,12 @@ class Hits:
 
     def values(self) -> tuple[float, float]:
         """Return the metric of the baseline and of the candidate."""
-        baseline, candidate = (np.average(one, weights=self.weights) for one in (self.baseline, self.candidate))
+        baseline, candidate = (np.average(hits, weights=self.weights) for hits in (self.baseline, self.candidate))
         return float(baseline), float(candidate)
 
 
 class BootstrappedDrop(Protocol):
-    """Samples of both models whose drop is bootstrapped, as the metric is no mean over samples."""
+    """Samples of both models whose drop is bootstrapped, as the metric is not a mean over samples."""
 
     @property
     def images(self) -> int:

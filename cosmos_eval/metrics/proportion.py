@@ -277,7 +277,7 @@ def _lower_bound(hits: np.ndarray, misses: np.ndarray, tail: float) -> np.ndarra
     """Lower mid-p bound by bisection; the upper bound is the lower one of the misses."""
     from scipy.special import betainc  # imported late: most commands do not need scipy, which takes time to import
 
-    # 0 is no parameter of a beta distribution. The bound for 0 hits is set at the end, and 0 misses are masked below.
+    # A beta distribution has no parameter 0. The bound for 0 hits is set at the end, and 0 misses are masked below.
     positive_hits = np.maximum(hits, 1e-300)
     positive_misses = np.maximum(misses, 1e-300)
     low, high = np.zeros_like(hits), np.ones_like(hits)

@@ -96,7 +96,7 @@ def mean_of_estimators(estimators: list[Estimator]) -> Estimator:
     """Build the estimator of the unweighted mean of others; those without samples in a resample are left out of it."""
 
     def estimate(drawn: np.ndarray) -> float:
-        values = [value for value in (one(drawn) for one in estimators) if not np.isnan(value)]
+        values = [value for value in (estimator(drawn) for estimator in estimators) if not np.isnan(value)]
         return float(np.mean(values)) if values else np.nan
 
     return estimate

@@ -24,7 +24,7 @@ def worst_interval(estimates: Sequence[ProportionEstimate], lows: Sequence[float
     """
     if not len(estimates) or len(lows) != len(estimates):
         raise ValueError(f"needs a lower bound for each group, and one at least, got {len(estimates)} and {len(lows)}")
-    value, n = (np.array([getattr(one, field) for one in estimates]) for field in ("value", "n_high"))
+    value, n = (np.array([getattr(estimate, field) for estimate in estimates]) for field in ("value", "n_high"))
     return float(np.min(lows)), float(mid_p_bounds(value * n, n, TAIL / len(estimates))[1].min())
 
 

@@ -1,4 +1,4 @@
-"""Questions about a model adapter: what it can be asked, and what it says of itself."""
+"""What a model adapter supports, and what it reports about itself."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
@@ -62,7 +62,7 @@ def read_facts(model: Any) -> dict[str, Any]:
 
     An adapter may have a method `facts()` that returns them: `logit_scale` and `logit_bias` (by which the model was
     trained to multiply, and to shift, the cosine of an image and a text), `embedding_width`, and whatever else helps to
-    see that the model was read correctly. They change no score, and are no part of a result or a digest.
+    see that the model was read correctly. They change no score, and are not part of a result or a digest.
 
     Raises:
         RequestError: `facts()` does not return a mapping of JSON values.

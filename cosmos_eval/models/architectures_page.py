@@ -50,7 +50,7 @@ class Architecture:
     """Library and class."""
     image_size: str
     refusal: str
-    """Why it is no model of images and texts that can be read; empty if it is one."""
+    """Why it is not a model of images and texts that can be read; empty if it is one."""
     attentions: tuple[str, ...]
     """Attention variants for which it gives features of patches."""
     no_patches: str

@@ -137,7 +137,7 @@ def _describe(value: Any, seen: set[int]) -> Any:
         return _describe([value.fget], seen)
     if isinstance(value, functools.cached_property):
         return _describe(value.func, seen)
-    if hasattr(value, "__wrapped__"):  # of a cache, say
+    if hasattr(value, "__wrapped__"):  # for example of a cache
         return _describe(value.__wrapped__, seen)
     if isinstance(value, tuple | list):
         return [_describe(item, seen) for item in value]
@@ -147,7 +147,7 @@ def _describe(value: Any, seen: set[int]) -> Any:
         return weights_digest({"": value})
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         return weights_digest({"": torch.from_numpy(np.ascontiguousarray(value))})
-    if isinstance(value, nn.Module):  # one that is no part of the network
+    if isinstance(value, nn.Module):  # one that is not part of the network
         return [weights_digest(value.state_dict()), without_addresses(value)]
     return f"{type(value).__module__}.{type(value).__qualname__} {getattr(value, '__name__', '')}"
 
@@ -161,7 +161,8 @@ def _cell(cell: Any, seen: set[int]) -> Any:
 
 def _describe_bytecode(code: types.CodeType) -> list[Any]:
     """Bytecode and its constants and names, without lines and file, which an edit elsewhere changes."""
-    return [code.co_code.hex(), code.co_names, code.co_varnames, [_describe_constant(one) for one in code.co_consts]]
+    constants = [_describe_constant(constant) for constant in code.co_consts]
+    return [code.co_code.hex(), code.co_names, code.co_varnames, constants]
 
 
 def _describe_constant(value: Any) -> Any:

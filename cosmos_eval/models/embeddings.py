@@ -22,6 +22,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import require_file, user_path
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
+from cosmos_core.printable import list_counts, plural
 from cosmos_core.text_files import LARGEST_TEXT
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.models.abilities import no_patches_error
@@ -119,7 +120,7 @@ class EmbeddingsModel(ShortRepr):
         if missing:
             names = ", ".join(repr(name if len(name) <= 80 else name[:77] + "...") for name in missing[:_MAX_NAMED])
             raise RequestError(
-                f"{self.folder / file} lacks {len(missing):,} of {total:,} {items}: {names}"
+                f"{self.folder / file} lacks {len(missing):,} of {list_counts({items: total})}: {names}"
                 f"{', ...' if len(missing) > _MAX_NAMED else ''}; encode them and write the folder again"
             )
 
@@ -287,7 +288,9 @@ def _check_arrays(names: np.ndarray, embeddings: np.ndarray, path: Path, names_k
     """RequestError unless these are N unique names and (N, D) finite float32 embeddings."""
     if not isinstance(names, np.ndarray) or not isinstance(embeddings, np.ndarray):
         # numpy returns bytes for a member of the archive that is not in npy format
-        raise RequestError(f"{path}: {names_key!r} or 'embeddings' is no array; write it with numpy.savez, no pickles")
+        raise RequestError(
+            f"{path}: {names_key!r} or 'embeddings' is not an array; write it with numpy.savez, no pickles"
+        )
     if names.ndim != 1 or names.dtype.kind != "U":
         raise RequestError(f"{path}: {names_key!r} is {names.dtype} {names.shape}; it must be a unicode array (N,)")
     is_matrix = embeddings.dtype == np.float32 and embeddings.ndim == 2 and len(embeddings) == len(names)
@@ -305,8 +308,8 @@ def _check_arrays(names: np.ndarray, embeddings: np.ndarray, path: Path, names_k
     is_finite = np.isfinite(embeddings).all(axis=1)  # (N,)
     if not is_finite.all():
         raise RequestError(
-            f"{path}: {int((~is_finite).sum())} embeddings hold NaN or infinity, {str(names[~is_finite][0])[:80]!r} "
-            "first; encode them again"
+            f"{path}: {plural(int((~is_finite).sum()), 'embedding holds', 'embeddings hold')} NaN or infinity, "
+            f"{str(names[~is_finite][0])[:80]!r} first; encode them again"
         )
 
 

@@ -191,7 +191,7 @@ def architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
     context_length, text_width = state["positional_embedding"].shape
     grid = math.isqrt(positions - 1)
     if grid * grid != positions - 1 or kernel[2] != kernel[3]:
-        raise ValueError(f"{positions - 1} patches of {kernel[2]} x {kernel[3]} are no square")
+        raise ValueError(f"{positions - 1} patches of {kernel[2]} x {kernel[3]} are not square")
 
     def layers(prefix: str) -> int:
         return len({key.split(".")[prefix.count(".")] for key in state if key.startswith(prefix)})

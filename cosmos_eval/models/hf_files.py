@@ -125,7 +125,7 @@ def find_weight_files(folder: Path, spec: str) -> list[Path]:
     index = read_json(folder / name)
     file_of_tensor = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(file_of_tensor, dict) or not all(isinstance(file, str) for file in file_of_tensor.values()):
-        raise RequestError(f"{spec}: {folder / name} is no index of weights: it has no weight_map of file names")
+        raise RequestError(f"{spec}: {folder / name} is not an index of weights: it has no weight_map of file names")
     files = sorted(set(file_of_tensor.values()))
     elsewhere = [file for file in files if Path(file).name != file]
     if elsewhere:

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.base import LoadedModel
 from cosmos_eval.models.code_identity import identify_modules, settings_of, unsaved_tensors, without_addresses
@@ -37,7 +38,7 @@ _PROBE_SIZES = ((64, 64), (97, 131), (300, 200))
 
 
 def wrap_held(model: Any, device: str | torch.device | None) -> LoadedModel | None:
-    """Return the adapter of a model that is held in memory; None if it is none of the known forms.
+    """Return the adapter of a model that is held in memory; None if it has none of the known forms.
 
     Args:
         model: a tuple (network, preprocess, tokenizer) or (network, processor), or a `cosmos_core.COSMOS`.
@@ -61,7 +62,7 @@ def wrap_held(model: Any, device: str | torch.device | None) -> LoadedModel | No
 
 
 def _find_wrapper(network: nn.Module, others: list[Any]) -> Callable[[], LoadedModel] | None:
-    """Return what makes the adapter of a network with its further parts; None for a network alone that is no COSMOS."""
+    """Return what makes the adapter of a network with further parts; None for a network alone that is not a COSMOS."""
     spec = name_network(network)
     if not others:
         from cosmos_core.model import COSMOS
@@ -81,8 +82,8 @@ def _find_wrapper(network: nn.Module, others: list[Any]) -> Callable[[], LoadedM
 
         return partial(HeldDualEncoder, network, *others, spec=spec)
     raise RequestError(
-        f"evaluate() was given a {type(network).__name__} with {len(others)} further parts, which fits none of the "
-        f"known forms; {HOW}"
+        f"evaluate() was given a {type(network).__name__} with {plural(len(others), 'further part')}, which fits none "
+        f"of the known forms; {HOW}"
     )
 
 

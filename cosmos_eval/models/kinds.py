@@ -12,7 +12,7 @@ from cosmos_core.short_repr import short_repr
 REVISION = r"(?!.*\.\.)\w[\w./-]*"
 """Pattern of a branch, tag or commit in the options of a spec."""
 SCORES = "retrieval, classification, perception"
-"""What every model that embeds or scores images and texts can be asked."""
+"""Tasks that every model that embeds or scores images and texts supports."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ListedModel:
     needs: str
     about: str
     can: str = ""
-    """What such a model can be asked; `show model SPEC` says it of one model."""
+    """What such a model supports; `show model SPEC` says it of one model."""
     families: str = ""
     """Families of models that this form reads."""
 

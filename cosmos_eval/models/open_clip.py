@@ -28,6 +28,7 @@ from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.base import ShortRepr
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED
+from cosmos_eval.models.open_clip_activation import has_open_clip_tower
 from cosmos_eval.models.open_clip_compat import (
     HFTokenizer,
     SigLipTokenizer,
@@ -37,7 +38,7 @@ from cosmos_eval.models.open_clip_compat import (
     list_architectures,
 )
 from cosmos_eval.models.open_clip_network import TextTowerError, build, check_shapes, fill, initial_weights_of
-from cosmos_eval.models.open_clip_source import OpenClipSource, find_source, has_open_clip_tower, is_local
+from cosmos_eval.models.open_clip_source import OpenClipSource, find_source, is_local
 from cosmos_eval.models.open_clip_text import text_library
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.returned_values import as_features, as_patches, format_error

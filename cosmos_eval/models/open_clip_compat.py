@@ -3,7 +3,7 @@
 Written for 3.3 (the locked version), and for 4.x as far as its published sources show: `factory.py` and
 `model_traits.py` of its main branch, and the notes of release 4.2.1. The differences that matter here:
 
-- the registry of 4.x also has models that are no image-text dual encoders: audio-text models (`audio_cfg`, or
+- the registry of 4.x also has models that are not image-text dual encoders: audio-text models (`audio_cfg`, or
   `genlap_cfg`), and generative ones without a contrastive score (`genlip_cfg`);
 - MaMMUT has no `text_cfg`: its one decoder in `multimodal_cfg` is the text tower, with the settings of the tokenizer;
 - NaFlex image towers take dictionaries of patches in place of tensors of pixels;
@@ -58,7 +58,7 @@ def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def why_no_dual_encoder(config: Mapping[str, Any]) -> str:
-    """Why a `model_cfg` is none of a model that embeds images and texts, in a few words; empty if it is one."""
+    """Why a `model_cfg` is not that of a model that embeds images and texts, in a few words; empty if it is one."""
     if "audio_cfg" in config or "genlap_cfg" in config:
         return "it embeds audio, not images"
     if "genlip_cfg" in config:

@@ -145,7 +145,7 @@ def find_config_problem(config: dict[str, Any]) -> str:
     """
     reason = why_no_dual_encoder(config)
     if reason:
-        return f"this is no model of images and texts that can be read: {reason}"
+        return f"this is not a model of images and texts that can be read: {reason}"
     towers = {key: config.get(key) for key in ("vision_cfg", "text_cfg")}
     missing = [key for key, tower in towers.items() if not isinstance(tower, dict)]
     if missing:

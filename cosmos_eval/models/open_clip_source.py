@@ -1,11 +1,5 @@
-"""What an `open_clip:` spec names: a tag of the registry, a file, or a folder with open_clip's own configuration.
+"""What an `open_clip:` spec names: a tag of the registry, a file, or a folder with open_clip's own configuration."""
 
-The weights determine the activation, not the architecture's name. open_clip builds what ARCH says, and only warns if
-the weights were trained with another activation (ViT-B-16 with the tag openai loses four points on ImageNet). Here the
-activation of a tag comes from the registry, and a file that declares another activation than ARCH is refused.
-"""
-
-import difflib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,14 +10,19 @@ import open_clip
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.models.hub import offline_hub, quiet_hub
+from cosmos_eval.models.open_clip_activation import (
+    config_of,
+    name_with_activation,
+    parse_architecture,
+    quick_gelu_of_file,
+    quick_gelu_of_tag,
+)
 from cosmos_eval.models.open_clip_compat import (
     download_pretrained,
     get_pretrained_cfg,
     list_architectures,
     list_pretrained_tags_by_model,
     model_config,
-    text_config,
-    why_no_dual_encoder,
 )
 from cosmos_eval.models.open_clip_files import find_declared_settings, read_open_clip_checkpoint
 from cosmos_eval.models.open_clip_folder import CONFIG, OpenClipFolder, read_folder
@@ -37,7 +36,7 @@ from cosmos_eval.models.open_clip_hub import (
 )
 from cosmos_eval.models.open_clip_text import find_text_config
 from cosmos_eval.models.returned_values import format_error
-from cosmos_eval.models.spec import HF_HUB, LOCAL_DIR, QUICKGELU_SUFFIX, ModelSpec
+from cosmos_eval.models.spec import HF_HUB, LOCAL_DIR, ModelSpec
 from cosmos_eval.models.tokenizer_checks import has_tokenizer
 
 CLIP_PREPROCESSING = {
@@ -127,7 +126,7 @@ def find_source(spec: ModelSpec, check: bool = True, online: bool = True) -> Ope
     return OpenClipSource(
         build_name=arch,
         arch=name_with_activation(arch, quick_gelu),
-        config={**_config_of(arch), "quick_gelu": quick_gelu},
+        config={**config_of(arch), "quick_gelu": quick_gelu},
         preprocessing={key: value for key, value in tag_config.items() if key in keys},
         path=path,
         checkpoint=read_open_clip_checkpoint(path, check),
@@ -149,7 +148,7 @@ def file_source(spec: ModelSpec, arch: str, wants_quick_gelu: bool | None, check
     return OpenClipSource(
         build_name=arch,
         arch=name_with_activation(arch, quick_gelu),
-        config={**_config_of(arch), "quick_gelu": quick_gelu},
+        config={**config_of(arch), "quick_gelu": quick_gelu},
         preprocessing=preprocessing_of_file(arch, path),
         path=path,
         checkpoint=checkpoint,
@@ -254,120 +253,6 @@ def fetch_weights(spec: ModelSpec, tag_config: dict[str, Any], online: bool = Tr
             f"{spec.text}: the weights are not in the cache and cannot be fetched: {format_error(error)}; "
             f"fetch them on a connected machine, or give a file: open_clip:{spec.name}/PATH"
         ) from error
-
-
-def _config_of(arch: str) -> dict[str, Any]:
-    """The configuration of an architecture that exists."""
-    config = model_config(arch)
-    assert config is not None, arch
-    return config
-
-
-def parse_architecture(spec: ModelSpec) -> tuple[str, bool | None]:
-    """Split the architecture of a spec from the activation that the user asks for.
-
-    Returns:
-        the name without the suffix `-quickgelu`; and True for that suffix or `#quickgelu`, False for `#gelu`, None if
-        the spec has none of them.
-
-    Raises:
-        RequestError: open_clip has no such architecture; the message names similar ones.
-    """
-    names = list_architectures()
-    arch = spec.name.removesuffix(QUICKGELU_SUFFIX)
-    if arch not in names:
-        plain_names = [name for name in names if not name.endswith(QUICKGELU_SUFFIX)]
-        similar = difflib.get_close_matches(arch, plain_names, n=5, cutoff=0.5)
-        raise RequestError(
-            f"{spec.text}: open_clip has no architecture {spec.name!r}; similar: {', '.join(similar) or 'none'}"
-        )
-    reason = why_no_dual_encoder(_config_of(arch))
-    if reason:
-        raise RequestError(f"{spec.text}: {arch} is no model of images and texts that can be read: {reason}")
-    if arch != spec.name or spec.selector == "quickgelu":
-        return arch, True
-    return arch, False if spec.selector == "gelu" else None
-
-
-def name_with_activation(arch: str, quick_gelu: bool) -> str:
-    """The architecture's name, with open_clip's suffix if it has QuickGELU."""
-    return arch + (QUICKGELU_SUFFIX if quick_gelu and not arch.endswith(QUICKGELU_SUFFIX) else "")
-
-
-def has_open_clip_tower(config: dict[str, Any]) -> bool:
-    """Whether a tower is open_clip's own; only those obey `quick_gelu`, those of timm and transformers do not."""
-    return not ("timm_model_name" in config["vision_cfg"] and "hf_model_name" in text_config(config))
-
-
-def trained_with_quick_gelu(arch: str, tag_config: dict[str, Any]) -> bool:
-    """Whether the weights of a tag were trained with QuickGELU, which the registry marks on the tag.
-
-    Only roberta-ViT-B-32 has QuickGELU in its configuration without a suffix in its name. Its tags are not marked, and
-    were trained with what the configuration says.
-    """
-    return bool(tag_config.get("quick_gelu", False) or _config_of(arch).get("quick_gelu", False))
-
-
-def known_activations(arch: str) -> set[bool]:
-    """Whether an architecture is in use with QuickGELU (True), without it (False), or both.
-
-    This follows from its own configuration, from an architecture of the same name with `-quickgelu`, and from the
-    weights in the registry. Example of both: the configuration of RN50x4 has no QuickGELU, but its only weights do.
-    """
-    config = _config_of(arch)
-    if not has_open_clip_tower(config):
-        return {False}
-    activations = {bool(config.get("quick_gelu", False))}
-    for tag in list_pretrained_tags_by_model(arch):
-        activations.add(trained_with_quick_gelu(arch, get_pretrained_cfg(arch, tag)))
-    if arch + QUICKGELU_SUFFIX in list_architectures() or list_pretrained_tags_by_model(arch + QUICKGELU_SUFFIX):
-        activations.add(True)
-    return activations
-
-
-def quick_gelu_of_tag(spec: ModelSpec, arch: str, wants_quick_gelu: bool | None, tag_config: dict[str, Any]) -> bool:
-    """Whether to build a tag's network with QuickGELU; RequestError if the spec asks for the other activation."""
-    quick_gelu = trained_with_quick_gelu(arch, tag_config)
-    if wants_quick_gelu not in (None, quick_gelu):
-        raise RequestError(
-            f"{spec.text}: the weights {spec.rest} were trained with {'QuickGELU' if quick_gelu else 'GELU'}; "
-            f"write open_clip:{arch}/{spec.rest}"
-        )
-    return quick_gelu
-
-
-def quick_gelu_of_file(
-    spec: ModelSpec, arch: str, wants_quick_gelu: bool | None, path: Path, checkpoint: dict[str, Any]
-) -> tuple[bool, str]:
-    """Whether to build a file's network with QuickGELU, and what determined it: file, user or architecture.
-
-    Raises:
-        RequestError: the file declares another activation than the spec; or neither of them says which, and the
-            architecture is in use with both.
-    """
-    declared = find_declared_settings(path, checkpoint)
-    arch_quick_gelu = bool(_config_of(arch).get("quick_gelu", False))
-    quick_gelu = arch_quick_gelu if wants_quick_gelu is None else wants_quick_gelu
-    if "quick_gelu" in declared:
-        if declared["quick_gelu"] != quick_gelu:
-            if declared["quick_gelu"]:
-                activation, right_spec = "QuickGELU", f"{arch}{QUICKGELU_SUFFIX}/{spec.rest}"
-            else:
-                activation, right_spec = "GELU", f"{arch}/{spec.rest}#gelu"
-            raise RequestError(
-                f"{spec.text}: {declared['declared_in']} says that the weights were trained with {activation}; "
-                f"write open_clip:{right_spec}"
-            )
-        return quick_gelu, "file"
-    if wants_quick_gelu is not None:
-        return quick_gelu, "user"
-    if len(known_activations(arch)) > 1:
-        raise RequestError(
-            f"{spec.text}: {path.name} does not say whether it was trained with QuickGELU, and {arch} exists with "
-            f"and without; write open_clip:{arch}/{spec.rest}#quickgelu (OpenAI's weights, and those fine-tuned from "
-            "them) or #gelu"
-        )
-    return quick_gelu, "architecture"
 
 
 def preprocessing_of_file(arch: str, path: Path) -> dict[str, Any]:

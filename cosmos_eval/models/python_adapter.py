@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.memory_errors import is_out_of_memory
+from cosmos_core.printable import plural
 from cosmos_eval.models.abilities import (
     has_method,
     has_patches,
@@ -150,7 +151,9 @@ class PythonModel(ShortRepr):
         with as_request_error(f"{self.spec}: truncated"):
             values = [bool(value) for value in self.adapter.truncated(list(texts))]
         if len(values) != len(texts):
-            raise RequestError(f"{self.spec}: truncated returned {len(values)} values for {len(texts)} texts")
+            raise RequestError(
+                f"{self.spec}: truncated returned {plural(len(values), 'value')} for {plural(len(texts), 'text')}"
+            )
         return values
 
     def _facts(self) -> dict[str, Any]:

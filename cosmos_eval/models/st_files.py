@@ -73,7 +73,9 @@ def read_modules(folder: Path, spec: str) -> list[SavedModule]:
     if not isinstance(entries, list) or not entries or not all(
         isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in fields) for entry in entries
     ):  # fmt: skip
-        raise RequestError(f"{spec}: {folder / MODULES} is no list of modules with {', '.join(fields)}; copy it again")
+        raise RequestError(
+            f"{spec}: {folder / MODULES} is not a list of modules with {', '.join(fields)}; copy it again"
+        )
     return [
         module
         for entry in entries
@@ -101,7 +103,7 @@ def _inside(folder: Path, name: str, spec: str) -> Path:
 
 
 def read_transformer_settings(folder: Path) -> dict[str, Any]:
-    """The settings of a transformer, which are empty in models of before version 5.4."""
+    """The settings of a transformer, which are empty in models older than version 5.4."""
     path = next((folder / name for name in TRANSFORMER_CONFIGS if (folder / name).exists()), None)
     settings = read_json(path) if path is not None else {}
     if not isinstance(settings, dict):

@@ -55,10 +55,10 @@ class ClassData:
         if _are_metrics(names, table.metric, result.metrics):
             return None
         values: list[Any] = [
-            [round(number, DIGITS) for number in (one.metric.value, one.metric.low, one.metric.high)]
-            if one.metric
+            [round(number, DIGITS) for number in (entry.metric.value, entry.metric.low, entry.metric.high)]
+            if entry.metric
             else 0
-            for one in table.classes
+            for entry in table.classes
         ]
         if stored["names"] != names:  # equal fingerprints have equal classes, unless a table was made by hand
             self.left_out.append(portable_text(f"classes of {path}: not those of the other results of this benchmark"))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_core.files import atomic_write_text
+from cosmos_core.printable import plural
 from cosmos_eval.report.curves import figure, loss_figure, save
 from cosmos_eval.report.tables import headlines, render, short
 from cosmos_eval.results.record import Result
@@ -101,7 +102,8 @@ def provenance(results: Sequence[Result]) -> str:
     hardware = environment.hardware
     lines.append(f"- Python {environment.python}, {versions}")
     lines.append(
-        f"- {hardware['cpu']}, {hardware['threads']} threads" + (f", {hardware['gpu']}" if "gpu" in hardware else "")
+        f"- {hardware['cpu']}, "
+        f"{plural(hardware['threads'], 'thread')}" + (f", {hardware['gpu']}" if "gpu" in hardware else "")
     )
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
-"""Digests of the parts of a definition, stored in results, to tell users what was changed since a result was measured.
+"""Digests of the parts of a definition, stored in results, to show users what was changed since a result was measured.
 
-The fingerprint tells only that something was changed. These short digests tell what: "the templates (new: 'one {c}')".
+The fingerprint shows only that something was changed. These short digests show what: "the templates (new: 'one {c}')".
 """
 
 import hashlib

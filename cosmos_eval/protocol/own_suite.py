@@ -49,7 +49,7 @@ def find_member(source: Source, index: int) -> str | Path:
     at = ("benchmarks", index)
     folder = source.path.parent
     if PurePosixPath(entry).is_absolute() or PureWindowsPath(entry).drive or "\0" in entry:
-        raise source.refuse(at, f"{entry!r:.400} is no path from the suite's folder; write it relative to {folder}")
+        raise source.refuse(at, f"{entry!r:.400} is not a path from the suite's folder; write it relative to {folder}")
     if entry.endswith(ENDINGS):
         if not is_file(folder / entry):
             raise source.refuse(at, f"there is no definition {folder / entry!s:.400}")

@@ -157,7 +157,7 @@ def _check_member(source: Source, at: Keys, name: Any, before: list[Any], benchm
 
 
 def _check_metric(source: Source, at: Keys, benchmark: "Benchmark", metric: str) -> None:
-    """Check that a benchmark reports a metric, and that it is no rank."""
+    """Check that a benchmark reports a metric, and that it is not a rank."""
     if not task_info(benchmark.task).reports(metric, benchmark.metrics):
         raise source.refuse(
             at, f"{benchmark.name} does not report {short_repr(metric)}; write one of its metrics, or primary"

@@ -187,7 +187,7 @@ def _target(row: dict[Any, Any], benchmark: Benchmark) -> Target:
 
 
 def same_model(spec: str) -> str:
-    """A name that is equal for all specs of the same published weights; the text itself where it is no spec."""
+    """A name that is equal for all specs of the same published weights; the text itself where it is not a spec."""
     try:
         parsed = parse_spec(spec)
         return model_kind(parsed.kind).weights_name(parsed)

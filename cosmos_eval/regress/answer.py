@@ -21,7 +21,7 @@ class Settings:
     """
 
     max_drop: float = 0.0
-    """A fraction: a true drop of at most this is no regression."""
+    """A fraction: a true drop of at most this is not a regression."""
     alpha: float = 0.05
     """Probability of any false alarm, over all tests together."""
     metrics: tuple[str, ...] = ()

@@ -88,7 +88,7 @@ def pair_average(
     if all(isinstance(samples, Hits) for _, samples in members):
         hits = [(weight, samples) for weight, samples in members if isinstance(samples, Hits)]
         return AveragedSamples(average.name, join_hits(hits, names), (values[0], values[1]), count)
-    joined = PairedAverage(tuple(members), tuple((one.of_model(0), one.of_model(1)) for _, one in members))
+    joined = PairedAverage(tuple(members), tuple((samples.of_model(0), samples.of_model(1)) for _, samples in members))
     return AveragedSamples(average.name, joined, (values[0], values[1]), count)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.metrics.detectable_drop import POWER, detectable_drop, measure_power_inputs
 from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.metrics.paired_drop import drop_interval, drop_p_value
@@ -65,7 +66,7 @@ def compare(baseline: Located, candidate: Located, settings: Settings, suite: Su
         if not whole:
             raise RequestError(
                 "there is no average to test: "
-                + ("; ".join(f"{one.name}: {why}" for one, why in averages) or "give --suite")
+                + ("; ".join(f"{average.name}: {why}" for average, why in averages) or "give --suite")
             )
         metrics = {name: [] for name in metrics}
     count = max(1, sum(map(len, metrics.values())) + len(whole))
@@ -345,6 +346,6 @@ def _refuse_few_resamples(pairs: Mapping[str, tuple[Result, Result]], count: int
     needed = int(count / settings.alpha)
     if resampled and settings.resamples < needed:
         raise RequestError(
-            f"--resamples {settings.resamples} cannot find anything at alpha {settings.alpha:g} among {count} tests; "
-            f"give at least {needed}"
+            f"--resamples {settings.resamples} cannot find anything at alpha {settings.alpha:g} among "
+            f"{plural(count, 'test')}; give at least {needed}"
         )

@@ -6,6 +6,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.plugins import resolve
+from cosmos_core.printable import plural
 from cosmos_eval.metrics.paired_samples import Hits, PairedBootstrap, require_column
 from cosmos_eval.protocol.task_info import TaskInfo
 from cosmos_eval.protocol.task_registry import task_info
@@ -27,7 +28,7 @@ def refuse_other_samples(info: TaskInfo, baseline: "pd.DataFrame", candidate: "p
     if info.comparable_samples is not None:
         baseline, candidate = (info.comparable_samples(frame) for frame in (baseline, candidate))
     if len(baseline) != len(candidate):
-        raise RequestError(f"{len(baseline):,} samples in the baseline and {len(candidate):,} in the candidate")
+        raise RequestError(f"{plural(len(baseline), 'sample')} in the baseline and {len(candidate):,} in the candidate")
     for name in keys:
         differ = np.flatnonzero(baseline[name].to_numpy() != candidate[name].to_numpy())
         if len(differ):

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_text
 from cosmos_eval.report.board_references import COLUMNS
@@ -119,7 +120,7 @@ def read_open_clip(path: Path) -> pd.DataFrame:
     """References from one of open_clip's tables, from the columns that have a benchmark here.
 
     Raises:
-        RequestError: not such a table, a line of another length, or a value that is no fraction; names file and line.
+        RequestError: not such a table, a line of another length, a value that is not a fraction; names file and line.
     """
     try:
         lines = list(csv.reader(io.StringIO(read_text(path), newline="")))
@@ -141,7 +142,10 @@ def _rows(path: Path, lines: list[list[str]]) -> Iterator[dict[str, Any]]:
         if not any(line):
             continue
         if len(line) != len(header):
-            raise RequestError(f"{path}:{number}: {len(line)} values for {len(header)} columns; fetch the file again")
+            raise RequestError(
+                f"{path}:{number}: {plural(len(line), 'value')} for {plural(len(header), 'column')}; fetch the file "
+                "again"
+            )
         for column, text in zip(header, line, strict=True):
             for benchmark, metric in our_columns.get(column, []) if text.strip() else []:
                 yield {
@@ -158,6 +162,6 @@ def _fraction(text: str, where: str, column: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise RequestError(
-            f"{where}: {column} is {short_repr(text)}, not a fraction from 0 to 1; mend the line or take it out"
+            f"{where}: {column} is {short_repr(text)}, not a fraction from 0 to 1; correct the line or remove it"
         )
     return value

@@ -33,7 +33,7 @@ def to_frame(results: Result | Iterable[Result] | str | Path, *, wide: bool = Fa
     Returns:
         (results × metrics, columns of COLUMNS, `limited`, `truncated` and `transforms`), or the wide form, whose
         columns are (benchmark, metric). `truncated` is the share of the texts that are longer than the model's context
-        (missing where the model does not tell); `transforms` says what was done to embeddings, as the name of the
+        (missing where the model does not say); `transforms` says what was done to embeddings, as the name of the
         benchmark does.
         Values are fractions, or ranks for `*_rank`; `low` and `high` bound the 95 % interval.
 
@@ -43,14 +43,15 @@ def to_frame(results: Result | Iterable[Result] | str | Path, *, wide: bool = Fa
     if isinstance(results, str | Path):
         results = read_results(user_path(results))
     given = list(results) if isinstance(results, Iterable) else [results]
-    wrong = next((one for one in given if not isinstance(one, Result)), None)
+    wrong = next((result for result in given if not isinstance(result, Result)), None)
     if wrong is not None:
         raise RequestError(f"to_frame takes results as evaluate returns them, or their folder, not {short_repr(wrong)}")
-    frame = _long_frame([one for one in given if isinstance(one, Result)])
+    frame = _long_frame([result for result in given if isinstance(result, Result)])
     frame.insert(list(COLUMNS).index("limit") + 1, "limited", frame["limit"].notna())
-    shares = [one.timing.texts.truncated_share if one.timing.texts is not None else None for one in given]
-    frame["truncated"] = pd.array([s for s, one in zip(shares, given, strict=True) for _ in one.metrics], "Float64")
-    frame["transforms"] = [printable(one.transforms.title) for one in given for _ in one.metrics]
+    shares = [result.timing.texts.truncated_share if result.timing.texts is not None else None for result in given]
+    truncated = [share for share, result in zip(shares, given, strict=True) for _ in result.metrics]
+    frame["truncated"] = pd.array(truncated, "Float64")
+    frame["transforms"] = [printable(result.transforms.title) for result in given for _ in result.metrics]
     return _widen(frame) if wide else frame
 
 

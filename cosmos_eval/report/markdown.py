@@ -64,7 +64,8 @@ def benchmark_heading(board: Board, columns: pd.DataFrame) -> str:
     first = columns.iloc[0]
     rows = with_values(board, board.of_kind(MEASURED), columns.index.tolist())
     precision = ", ".join(sorted(board.rows.loc[rows, "precision"].unique()))
-    of_all = f", {first['items']:,} of {first['items'] + first['left_out']:,} items" if first["left_out"] else ""
+    all_items = plural(first["items"] + first["left_out"], "item")
+    of_all = f", {first['items']:,} of {all_items}" if first["left_out"] else ""
     return (
         f"## {escape(first['benchmark'])}\n\n{first['task']}, protocol version {first['version']} "
         f"({first['fingerprint'][:8]}), data {first['dataset'][:8]}, {plural(first['images'], 'image')}{of_all}, "

@@ -14,7 +14,7 @@ from cosmos_eval.tasks.outcome import Metric
 def summary_lines(results: Sequence[Result]) -> list[str]:
     """The lines of some results, grouped by model in their order, then their warnings.
 
-    A result that was made with `--limit` says so: it is no measurement of the benchmark.
+    A result that was made with `--limit` says so: it is not a measurement of the benchmark.
     """
     width = max((len(result.benchmark_name) for result in results), default=0)
     lines = []

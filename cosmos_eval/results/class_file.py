@@ -101,7 +101,7 @@ def _entry_record(entry: ClassEntry) -> dict[str, Any]:
 def _read_entry(record: dict[str, Any]) -> ClassEntry:
     name, n = _text(record["name"]), record["n"]
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        raise ValueError(f"n of the class {name[:40]!r} is no count")
+        raise ValueError(f"n of the class {name[:40]!r} is not a count")
     metric = None
     if "value" in record:
         value, low, high = (_fraction(record[key]) for key in ("value", "low", "high"))

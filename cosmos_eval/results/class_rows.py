@@ -15,7 +15,7 @@ NONE = "-"
 def extreme_rows(result: Result) -> list[tuple[str, str]]:
     """(field, value) rows about the classes of a result, if it has any: prompts, the worst classes, and the best.
 
-    A damaged table is told in a row: it decides no number of the result.
+    A damaged table is reported in a row: no number of the result depends on it.
     """
     try:
         table = result.classes

@@ -1,7 +1,8 @@
 """The column `content` of samples.parquet: which samples of different benchmarks show the same image.
 
 Intervals and tests of suite averages resample images, and benchmarks share images: one copy of COCO serves retrieval,
-segmentation and perception. Keys do not tell it: each reader has its own, and shards of all datasets number theirs.
+segmentation and perception. Keys do not show it: each reader has its own, and every dataset in shards numbers its
+samples.
 """
 
 from typing import TYPE_CHECKING

@@ -8,7 +8,7 @@ from typing import Any
 
 from cosmos_core.printable import printable
 
-# In a spec the path begins behind the kind, a `=`, or a `/` (ARCH//path), may contain spaces; `https://` is no path.
+# In a spec the path begins behind the kind, a `=`, or a `/` (ARCH//path), may contain spaces; `https://` is not a path.
 _IN_SPEC = re.compile(r"(^|[:=]|(?<=[^:/])/)(/(?!/)[^?#&]+)")
 _IN_TEXT = re.compile(r"""(^|[\s:=('"`,;\[]|(?<=[^:/\s])/)(/(?!/)[^\s?#&:;,'"`()\[\]]*/[^\s?#&:;,'"`()\[\]]+)""")
 _HOMES = re.compile(r"/(home|Users)/[^/]+|/root|/?")

@@ -91,9 +91,9 @@ class Result:
         if task is None or not task.class_metric:
             return None
         ending = f"/{task.class_metric}"
-        named = {name.removesuffix(ending): one for name, one in self.metrics.items() if name.endswith(ending)}
+        named = {name.removesuffix(ending): metric for name, metric in self.metrics.items() if name.endswith(ending)}
         names, metrics = list(named), list(named.values())
-        return class_table(task.class_metric, names, [one.n for one in metrics], metrics, ()) if named else None
+        return class_table(task.class_metric, names, [metric.n for metric in metrics], metrics, ()) if named else None
 
     def __repr__(self) -> str:
         metric = self.metrics[self.primary]
@@ -102,8 +102,8 @@ class Result:
         images = self.dataset.n.get("images", 0)
         limit = f", limit {self.limit:,}" if self.limit is not None else ""
         return (
-            f"Result({self.label} on {self.benchmark_name}: {self.primary} {scale * metric.value:.2f}{unit} "
-            f"[{low}, {high}], {plural(images, 'image')}, {self.precision}{limit})"
+            f"Result({self.label} on {self.benchmark_name}: {self.primary} {scale * metric.value:.2f}{unit} [{low}, "
+            f"{high}], {plural(images, 'image')}, {self.precision}{limit})"
         )
 
     @property
@@ -196,7 +196,7 @@ class Result:
             warnings=tuple(record["warnings"]),
             transforms=FeatureTransforms(**record.get("transforms", {})),
         )
-        object.__setattr__(result, "file_version", version)  # frozen for everybody else
+        object.__setattr__(result, "file_version", version)  # the dataclass is frozen
         return result
 
 
@@ -249,10 +249,11 @@ def identity(
     A model whose weights cannot be identified never equals itself: it is measured again each time.
 
     Args:
-        scoring_version: of the task (`TaskInfo.scoring_version`). Version 1 adds nothing, so that results of before
-            there were versions keep their identity.
+        scoring_version: of the task (`TaskInfo.scoring_version`). Version 1 adds nothing, so that results that are
+            older than versions keep their identity.
         plugins: task or reader -> distribution and version, of those that another package brings.
-        transforms: what is done to the embeddings. Nothing adds nothing, so that results of before keep their identity.
+        transforms: what is done to the embeddings; without any, nothing is added, and older results keep their
+            identity.
     """
     if not model_digest:
         return ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
+from cosmos_core.printable import plural
 from cosmos_core.text_files import impostor_of, open_regular, read_content, read_text
 from cosmos_eval.results.record import Result, first_fault, with_classes
 from cosmos_eval.results.sections import SamplesSection
@@ -184,7 +185,7 @@ def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
         ) from error
     if len(frame) != result.samples.rows:
         raise RequestError(
-            f"{samples_path} has {len(frame):,} rows, but {RESULT} records {result.samples.rows:,}; {advice}"
+            f"{samples_path} has {plural(len(frame), 'row')}, but {RESULT} records {result.samples.rows:,}; {advice}"
         )
     return frame.rename(columns=rename_old_columns(list(frame.columns), result.file_version))
 

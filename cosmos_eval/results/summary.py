@@ -136,7 +136,7 @@ def find_result_file(path: Path, beside: str | None = None) -> Path:
         return path
     paths = list(result_paths(path))
     if beside is not None:
-        paths = [one for one in paths if (one.parent / beside).is_file()] or paths
+        paths = [path for path in paths if (path.parent / beside).is_file()] or paths
     if len(paths) == 1:
         return paths[0]
     if not paths:

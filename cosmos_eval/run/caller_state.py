@@ -26,7 +26,7 @@ def own_torch_modes() -> Iterator[None]:
 
 @contextmanager
 def kept_modules(model: Any) -> Iterator[None]:
-    """Restore the train or eval mode of each module of a model, and its device, whatever happens inside.
+    """Restore the train or eval mode of each module of a model, and its device, also after an error.
 
     Args:
         model: what `evaluate` was given: a module, an adapter with modules among its attributes, or a tuple.

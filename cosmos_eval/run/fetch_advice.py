@@ -12,7 +12,7 @@ def advise_fetching(benchmarks: Sequence[Benchmark], data_root: Path | None) -> 
     """The command that fetches what benchmarks lack, as the end of a sentence; empty where none does.
 
     Only benchmarks are named whose data are complete afterwards, without anything that a person has to do; those that
-    need a person are named with the command that tells the steps.
+    need a person are named with the command that lists the steps.
     """
     from cosmos_eval.datasets.fetch.plan import make_fetch_plan
     from cosmos_eval.run.plan import DEFAULT_DATA_ROOT  # imports this module
@@ -22,7 +22,7 @@ def advise_fetching(benchmarks: Sequence[Benchmark], data_root: Path | None) -> 
         plan = make_fetch_plan(benchmarks, root)
     except (RequestError, OSError):  # an unreadable folder, of which the message speaks already
         return ""
-    by_hand = {name for one in plan.by_hand for name in one.benchmarks}
+    by_hand = {name for step in plan.by_hand for name in step.benchmarks}
     where = "" if data_root is None else f" --data-root {shlex.quote(str(data_root))}"
     parts = []
     if complete := [_argument(benchmark) for benchmark in benchmarks if benchmark.name in plan.completed]:

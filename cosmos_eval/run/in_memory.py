@@ -1,4 +1,4 @@
-"""Benchmarks of data that a caller hands over in Python: their task, name, metrics and settings."""
+"""Benchmarks of data that a caller passes in Python: their task, name, metrics and settings."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -136,11 +136,11 @@ def as_benchmarks(benchmarks: Any) -> list[str | Path | Benchmark]:
         ]
     if not isinstance(benchmarks, Iterable):
         raise RequestError(f"benchmarks must be a list of names, paths or data, not {short_repr(benchmarks)}")
-    listed = [make_benchmark(one) if isinstance(one, Data) else one for one in benchmarks]
-    wrong = next((one for one in listed if not isinstance(one, str | Path | Benchmark)), None)
+    listed = [make_benchmark(item) if isinstance(item, Data) else item for item in benchmarks]
+    wrong = next((item for item in listed if not isinstance(item, str | Path | Benchmark)), None)
     if wrong is not None:
         raise RequestError(
-            f"{short_repr(wrong)} is no benchmark; give a name, the path of a YAML file, or data such as "
+            f"{short_repr(wrong)} is not a benchmark; give a name, the path of a YAML file, or data such as "
             "cosmos_eval.ClassificationData.from_lists(images, labels, class_names)"
         )
     return listed

@@ -19,7 +19,7 @@ def check_label(label: object) -> None:
     """Check that a label can be shown in a table.
 
     Raises:
-        RequestError: it is no text, is empty or too long, begins or ends with a space, or has a control character.
+        RequestError: it is not a text, is empty or too long, begins or ends with a space, or has a control character.
     """
     if not isinstance(label, str):
         raise RequestError(f"the label must be text, got {short_repr(label)}")

@@ -58,7 +58,7 @@ def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmar
             first = by_name.setdefault(benchmark.name, benchmark)
             if first.data is not benchmark.data:
                 raise RequestError(
-                    f"two benchmarks are called {benchmark.name}; name data that you hand over, as in "
+                    f"two benchmarks are called {benchmark.name}; name data that you pass, as in "
                     "evaluate(model, {'my-data': data}) or make_benchmark(data, 'my-data')"
                 )
             if first != benchmark:

@@ -269,7 +269,7 @@ class Session:
         return of_run or of_definition
 
     def _fetched_parts(self, planned: PlannedBenchmark) -> dict[str, Any]:
-        """Where the data were fetched. A manifest that is damaged costs the provenance, and not the measurement."""
+        """Where the data were fetched. A damaged manifest loses the provenance, not the measurement."""
         if planned.benchmark.data is not None:
             return {}
         try:
@@ -279,7 +279,7 @@ class Session:
             return {}
 
     def _note_namesake(self, label: str, model: Model) -> None:
-        """A note if another model has the same label; the digests tell them apart."""
+        """A note if another model has the same label; the digests distinguish them."""
         namesake = find_namesake(self.out, label, model_folder(model)) if self.out is not None else None
         if namesake is not None:
             self.reporter.note(

@@ -223,7 +223,7 @@ class StreamedDataset:
             if any(shard.items is None for shard in self._shards):  # there were enough
                 try:
                     return self._build(reading, chosen)
-                except DataProblems:  # from disk, other images may be taken then: all shards tell
+                except DataProblems:  # with all shards on disk, other images may be taken: they are all needed to know
                     pass
         if any(shard.items is None for shard in self._shards):
             if total is None:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.files import atomic_path
+from cosmos_core.printable import plural
 from cosmos_eval.report.curves import figure
 from cosmos_eval.show.attention import Maps, PatchMap, ShownWord, TextMaps
 from cosmos_eval.show.overlays import brief, end_of
@@ -64,7 +65,7 @@ def span(patch_map: PatchMap) -> str:
 def words_note(text: TextMaps) -> str:
     """Return a line about the shares of words and of other tokens in the attention over a text."""
     unread = sum(word.weight is None for word in text.words)
-    cut = f"; {unread} words beyond the model's context are not read" if unread else ""
+    cut = f"; {plural(unread, 'word')} beyond the model's context not read" if unread else ""
     share = f"{100 * text.on_words:.0f} % of the attention"
     return f"words, given the image: {share}; the rest is on start, end and padding tokens{cut}"
 

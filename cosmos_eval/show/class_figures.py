@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.report.curves import figure
 from cosmos_eval.show.class_predictions import confused_pairs
@@ -106,7 +107,8 @@ def bars_figure(table: ClassTable, title: str) -> "Figure":
     rows: list[ClassEntry | None] = [*ranked]
     if hidden:
         rows = [*ranked[:BEST], None, *ranked[len(ranked) - WORST :]]
-    names = [f"{brief(row.name, 32)} ({row.n:,})" if row else f"⋮ {hidden:,} more classes" for row in rows]
+    more = f"⋮ {plural(hidden, 'more class', 'more classes')}"
+    names = [f"{brief(row.name, 32)} ({row.n:,})" if row else more for row in rows]
     drawn = figure(4.5 + LETTER * max(map(len, names), default=0), 1.3 + 0.16 * max(4, len(rows)))
     axis = drawn.subplots()
     drawn_rows = [(k, row.metric) for k, row in enumerate(rows) if row and row.metric]

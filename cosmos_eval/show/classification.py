@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_eval import tasks
 from cosmos_eval.datasets.data import ClassificationData, MultilabelData
 from cosmos_eval.datasets.data.multilabel import PRESENT, UNDECIDED
@@ -126,7 +126,8 @@ def show_classification(
     ties = int((predictions.tied > 1).sum())
     if ties:
         remarks.append(
-            f"{ties:,} images in which several classes tie for the highest score: each counts with an equal share"
+            f"{plural(ties, 'image')} in which several classes tie for the highest score: each counts with an equal "
+            "share"
         )
     remarks.append(describe_cache(cache, engine))
     return ShownClasses(

@@ -75,8 +75,8 @@ def show_geometry(
     Confidence is that of each image's first class, or of each caption's first image, at the model's own logit scale.
 
     Args:
-        against: another retrieval or classification benchmark, whose images are out of distribution. They are told by
-            the highest score with any text, and of classes also by the highest probability.
+        against: another retrieval or classification benchmark, whose images are out of distribution. They are
+            detected by the highest score with any text, and with classes also by the highest probability.
         cache: the feature cache that is used; none by default.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`show model`: how a model is read, and what it can be asked, before anything is measured with it.
+"""`show model`: how a model is loaded, and what it supports, before anything is measured with it.
 
 Wrong numbers of a right model mostly come from its preprocessing, activation, padding or tokenizer. Here they are on
 one page, as they were read from the model itself, not from its name. Every kind of model has them by the same methods:
@@ -50,7 +50,7 @@ OPTIONAL = ("activation_source", "logit_bias")
 
 @dataclass(frozen=True)
 class Answer:
-    """Whether a model can be asked for one thing."""
+    """Whether a model supports a task or a method."""
 
     what: str
     possible: bool
@@ -90,7 +90,7 @@ class ModelSheet:
         rows += [(key.replace("_", " "), format_value(v)) for key, v in self.facts.items() if key not in LABELS]
         width = max(len(label) for label, _ in rows)
         lines = [f"{label:<{width}}  {value}" for label, value in rows]
-        for title, possible in (("Can be asked for", True), ("Cannot be asked for", False)):
+        for title, possible in (("Supports", True), ("Does not support", False)):
             chosen = [answer for answer in self.answers if answer.possible is possible]
             lines += ["", f"{title}:", *(f"  {answer.what}: {answer.text}" for answer in chosen)] if chosen else []
         return lines
@@ -131,7 +131,7 @@ def describe_model(model: Any) -> ModelSheet:
 
 
 def list_answers(model: Any) -> tuple[Answer, ...]:
-    """What a model can be asked for, and what not, with reasons; tasks of plug-ins included."""
+    """What a model supports, and what not, with reasons; tasks of plug-ins included."""
     dense_tasks = [name for name, info in TASKS.available().items() if info.windows]
     other_tasks = [name for name, info in TASKS.available().items() if not info.windows]
     scores = _describe_scores(model)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval import datasets
 from cosmos_eval.cache.feature_cache import FOLDER, FeatureCache
 from cosmos_eval.datasets.data import Data
@@ -96,5 +97,5 @@ def describe_cache(cache: CacheChoice, *engines: Engine) -> str:
         total = read + sum(engine.encoded[kind] for engine in engines)
         parts += [f"{read:,} of {total:,} {kind}"] if total else []
     blocks = sum(engine.cached_pair_scores.read_count for engine in engines)
-    parts += [f"{blocks:,} batches of pairs"] if blocks else []
+    parts += [plural(blocks, "batch of pairs", "batches of pairs")] if blocks else []
     return f"From the feature cache {cache.folder}: {', '.join(parts)}" if parts else ""

@@ -259,7 +259,7 @@ def encode_palette_png(labels: np.ndarray, palette: Palette) -> bytes:
 
     Raises:
         RequestError: more classes than a palette holds beside the ignored one.
-        ValueError: a label that is no class.
+        ValueError: a label that is not a class.
     """
     if len(palette) > IGNORED:
         raise RequestError(f"{len(palette)} classes: a paletted PNG holds {IGNORED} and the ignored pixels")

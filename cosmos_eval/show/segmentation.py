@@ -10,7 +10,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.datasets.dataset_checks import is_outside_folder
@@ -116,7 +116,7 @@ def show_segmentation(
     if measured is not None:
         path, result = measured
         image_count = result.dataset.n.get("images", 0)
-        measured_on = f"{image_count:,} images (data {result.dataset.fingerprint[:8]}), {result.precision}"
+        measured_on = f"{plural(image_count, 'image')} (data {result.dataset.fingerprint[:8]}), {result.precision}"
         bars_from = f"{measured_on}: {path}"
         names, values, intervals = per_class(result)
         save(iou_bars(names, values, intervals, f"{title}, {measured_on}"), bars)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.data import Data
 from cosmos_eval.engine.scores import Scores
 from cosmos_eval.metrics.bootstrap import (
     Estimator,
@@ -136,6 +137,13 @@ def collapse_warnings(features: Mapping[str, Tensor | None], exclude: Collection
         for name, embeddings in features.items()
         if embeddings is not None and name not in exclude and is_collapsed(embeddings)
     )
+
+
+def require_no_problems(benchmark: Benchmark, data: Data) -> None:
+    """RequestError with the first of the data's own problems, if there are any."""
+    problems = data.problems()
+    if problems:
+        raise RequestError(f"{benchmark.name} {problems[0]}; correct the annotations")
 
 
 def require_valid_index(benchmark: Benchmark, index: np.ndarray, size: int, source: str, target: str) -> None:

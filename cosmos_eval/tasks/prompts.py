@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.data.class_prompts import Templates
 from cosmos_eval.engine.embedding_scores import DotProductScores
 from cosmos_eval.engine.scores import Scores
@@ -44,7 +45,10 @@ def build_class_prompts(class_names: Sequence[str], templates: Templates) -> lis
                 )
         return [[_fill(str(template), name) for template in templates] for name in class_names]
     if len(templates) != len(class_names):
-        raise RequestError(f"got templates for {len(templates)} classes and {len(class_names)} class names")
+        raise RequestError(
+            f"got templates for {plural(len(templates), 'class', 'classes')} and "
+            f"{plural(len(class_names), 'class name')}"
+        )
     for name, templates_of_class in zip(class_names, templates, strict=True):
         if isinstance(templates_of_class, str) or not len(templates_of_class):
             raise RequestError(f"the class {name!r} needs a list of at least one template, got {templates_of_class!r}")

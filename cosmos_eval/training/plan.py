@@ -9,7 +9,7 @@ from cosmos_core.printable import plural
 
 if TYPE_CHECKING:
     from cosmos_core.config import TrainConfig
-    from cosmos_core.sizing import Workload
+    from cosmos_core.workload import Workload
 
 GIB = 2**30
 WIDTH = 120
@@ -24,7 +24,7 @@ def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
         RequestError: the run could not start: the batch cannot be shared, missing data, or as
             `require_settings`.
     """
-    from cosmos_core.sizing import Workload
+    from cosmos_core.workload import Workload
 
     if config.init:
         from cosmos_eval.training.initial import plan_initial
@@ -67,8 +67,8 @@ def require_settings(config: "TrainConfig", ranks: int) -> None:
     from cosmos_core.fsdp import require_fsdp
     from cosmos_core.logs import log_packages
     from cosmos_core.prepare import check_sizes, device_of
-    from cosmos_core.sizing import Workload
     from cosmos_core.step import amp_dtype
+    from cosmos_core.workload import Workload
     from cosmos_core.world import World
     from cosmos_eval.rank_environment import is_main_process
 
@@ -103,7 +103,7 @@ def parameters_line(work: "Workload") -> str:
 
 
 def length_line(config: "TrainConfig", samples: int) -> str:
-    from cosmos_core.sizing import steps_of
+    from cosmos_core.workload import steps_of
 
     steps, epoch = steps_of(config, samples)
     if not steps:
@@ -111,12 +111,13 @@ def length_line(config: "TrainConfig", samples: int) -> str:
     warmup = (
         f"warm-up {config.warmup:,}" if config.warmup <= steps else f"warm-up {config.warmup:,}, longer than the run"
     )
+    length, seen = plural(steps, "step"), f"{plural(steps * config.batch_size, 'sample')} seen"
     if not epoch:
-        return f"{steps:,} steps, {warmup}; {steps * config.batch_size:,} samples seen"
+        return f"{length}, {warmup}; {seen}"
     passes = plural(steps // epoch, "epoch") if steps % epoch == 0 else f"{steps / epoch:.2f} epochs"
     remainder = samples - epoch * config.batch_size
-    return f"{steps:,} steps, {warmup}; {passes} of {epoch:,} steps; {steps * config.batch_size:,} samples seen" + (
-        f"; {remainder:,} of an epoch's {samples:,} samples fill no batch and are left out" if remainder else ""
+    return f"{length}, {warmup}; {passes} of {plural(epoch, 'step')}; {seen}" + (
+        f"; {remainder:,} of an epoch's {plural(samples, 'sample')} fill no batch and are left out" if remainder else ""
     )
 
 
@@ -126,9 +127,8 @@ def step_line(work: "Workload") -> str:
     shares = f"{work.local_batch:,} on each of {work.ranks:,} ranks" if work.ranks > 1 else "on one rank"
     parts = f", in {config.accumulate} parts" if config.accumulate > 1 else ""
     return (
-        f"{config.batch_size:,} samples, {shares}{parts}; "
-        f"image views {views}, {plural(work.captions, 'caption')} of {work.context} tokens; "
-        f"objective {config.objective}"
+        f"{plural(config.batch_size, 'sample')}, {shares}{parts}; image views {views}, "
+        f"{plural(work.captions, 'caption')} of {work.context} tokens; objective {config.objective}"
     )
 
 
@@ -176,12 +176,21 @@ def data_line(data: Mapping[str, Any] | None, config: "TrainConfig") -> str:
         f"{source['source']}: "
         + (f"{plural(source['shards'], 'shard')}, " if source.get("shards") else "")
         + (plural(source["samples"], "sample") if source.get("samples") else "samples not counted")
-        + (f", weight {source['weight']:g}" if source.get("weight", 1) != 1 else "")
+        + weight_text(source)
         for source in data["sources"]
     )
     workers = data.get("workers_per_rank", 0)
     readers = plural(workers, "worker") if workers else "the training process, without workers"
     return f"{sources}; {plural(data.get('lanes', 0), 'lane')}; each rank reads with {readers}"
+
+
+def weight_text(source: Mapping[str, Any]) -> str:
+    """A source's share of the samples, stage by stage; empty if it is the only source."""
+    later = source.get("later_weights", {})
+    if source.get("weight", 1) == 1 and not later:
+        return ""
+    shares = [f"{source['weight']:g}", *(f"{share:g} after {step:,} steps" for step, share in later.items())]
+    return f", weight {', '.join(shares)}"
 
 
 def missing_data(config: "TrainConfig") -> str:

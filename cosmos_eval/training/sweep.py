@@ -104,7 +104,7 @@ def expand(spec: str, problems: MutableMapping[str, str] | None = None) -> list[
     matches = [Path(name) for name in sorted(glob.glob(str(user_path(parsed.name)), recursive=True))]  # noqa: PTH207
     files = [path for path in matches if path.suffix in ENDINGS and path.is_file()]
     if not files:
-        matched = f"{len(matches)} names that are no checkpoints ({', '.join(ENDINGS)})" if matches else "no file"
+        matched = f"{len(matches)} names that are not checkpoints ({', '.join(ENDINGS)})" if matches else "no file"
         raise RequestError(f"{spec} matches {matched}; give the folder of a training, as cosmos:runs/x/*.pt")
     read = []
     for path in files:

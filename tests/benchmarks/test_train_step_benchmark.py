@@ -94,7 +94,7 @@ def test_two_processes_agree_and_our_number_of_collectives_does_not_depend_on_vi
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     monkeypatch.setattr(train_step, "QUICK", TINY)
-    monkeypatch.setattr(processes, "START_METHOD", SERVER.get_start_method())
+    monkeypatch.setattr(processes, "CONTEXT", SERVER)
     out = tmp_path / "train_step.md"
     assert train_step.main(["--quick", "--processes", "2", "--threads", "1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out

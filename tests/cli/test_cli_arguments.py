@@ -155,7 +155,7 @@ def test_outputs_that_cannot_be_written_are_refused(words, name, capsys, tmp_pat
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_rights_is_refused(capsys, tmp_path):
     tmp_path.chmod(0o500)
-    assert "may not be written" in refused(["run", "--out", str(tmp_path / "out")], capsys)
+    assert "cannot be written to" in refused(["run", "--out", str(tmp_path / "out")], capsys)
 
 
 def test_a_folder_without_rights_is_named(monkeypatch, capsys, tmp_path):

@@ -102,6 +102,13 @@ def test_a_dry_run_looks_at_the_data_and_writes_nothing(tiny: Path, tmp_path: Pa
     assert plan["data"].startswith(f"{tmp_path / 'colours.tar'}: 1 shard, 12 samples; 4 lanes; each rank reads with")
     assert plan["length"].startswith("4 steps, warm-up 1; 1.33 epochs of 3 steps; 16 samples seen")
     assert plan["step"].startswith("4 samples, 2 on each of 2 ranks")
+    data = f"data={tmp_path / 'colours.tar'}::{tmp_path / 'colours.tar'}"
+    mixed = ["train", str(tiny), "--dry-run", "--set", data, "--set", "data_weights=3::1,1::1@2"]
+    assert cli.run_command(mixed) == 0
+    shares = re.findall("weight ([^;]*);", plan_of(capsys.readouterr().out)["data"])
+    assert shares == ["0.75, 0.5 after 2 steps", "0.25, 0.5 after 2 steps"]
+    assert cli.run_command([*mixed[:-1], "data_weights=3::1,1::1@4"]) == 2
+    assert "a stage begins after 4 steps, and the run ends after 4" in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -19,9 +19,9 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.datasets.test_datasets_captions import karpathy
-from tests.datasets.test_datasets_clip_benchmark import food101
 from tests.helpers import perception_on_disk, segmentation_on_disk
 from tests.helpers.datasets_on_disk import COCO, coco_files, define
+from tests.helpers.torchvision_on_disk import food101
 
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 A = {"templates": ["a {c}", "the {c}."]}

@@ -35,7 +35,7 @@ def on_ranks(act: Callable[..., Any], sizes: Sequence[int], folder: Path, *argum
     hanging = [process for process in processes if process.is_alive()]
     for process in hanging:
         process.kill()
-    assert not hanging, f"{len(hanging)} of {len(processes)} processes wait for ever"
+    assert not hanging, f"{len(hanging)} of {len(processes)} processes wait forever"
     assert all(process.exitcode == 0 for process in processes), [process.exitcode for process in processes]
     return {
         size: [torch.load(folder / f"{size}-{rank}.pt", weights_only=True) for rank in range(size)] for size in sizes

@@ -101,9 +101,10 @@ def shard_folder(tmp_path: Path, sizes: list[int], broken: tuple[int, ...] = ())
 
 
 def mixed_config(tmp_path: Path) -> TrainConfig:
-    """Two kinds of sources, weights, uneven shards, a broken sample in some: all at once."""
+    """Two kinds of sources, weights in two stages, uneven shards, a broken sample in some: all at once."""
     pattern = shard_folder(tmp_path, [7, 13, 5, 9], broken=(3, 20))
-    return replace(CONFIG, data=f"{pattern}::toybox", data_weights="2::1", samples=24, batch_size=8, lanes=4)
+    config = replace(CONFIG, data=f"{pattern}::toybox", data_weights="2::1,1::3@4", samples=24, epochs=3)
+    return replace(config, batch_size=8, lanes=4)
 
 
 SOURCES = {

@@ -143,7 +143,7 @@ def lost(url: str, expected: int = 0) -> tuple[int, LostSamples]:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"this is no tar file" * 100, gzip.compress(b"nor is this" * 100)],
+    [b"", b"this is not a tar file" * 100, gzip.compress(b"nor is this" * 100)],
     ids=["empty", "text", "gzip"],  # by themselves they would hold the time of collection, which workers must agree on
 )
 def test_a_file_that_is_no_tar_is_lost_as_a_whole(tmp_path: Path, content: bytes):

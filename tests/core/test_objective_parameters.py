@@ -1,9 +1,6 @@
-"""Parameters of an objective from a plug-in: trained, shared by ranks, saved, resumed, refused where they differ."""
+"""Parameters of an objective from a plug-in: trained, shared by ranks, counted, refused where they cannot be saved."""
 
-import copy
-import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,50 +10,26 @@ import pytest
 import torch
 from torch import distributed as dist
 
-from cosmos_core.checkpoint import load_checkpoint, read_file
-from cosmos_core.config import TrainConfig, load_preset
 from cosmos_core.errors import RequestError
+from cosmos_core.loss_costs import loss_costs
 from cosmos_core.networks import build_optimizer
-from cosmos_core.objective_state import plugin_facts
-from cosmos_core.objectives.options import checked_options, options_of
-from cosmos_core.plugins import installed
 from cosmos_core.prepare import initial_model, initial_objective
-from cosmos_core.rank_agreement import settings, state_facts
-from cosmos_core.run_state import MAY_CHANGE, incompatible_settings, read_training_config
-from cosmos_core.sizing import Workload, loss_costs, memory
+from cosmos_core.rank_agreement import state_facts
+from cosmos_core.sizing import memory
 from cosmos_core.step import Run, Stepper
-from cosmos_core.train import Callback, train
+from cosmos_core.train import train
+from cosmos_core.workload import Workload
 from cosmos_core.world import World, leave_world
-from tests.core.siglip import SigLip, put_distribution
+from tests.core.siglip import SigLip
+from tests.core.sigmoid_objective import siglip
 from tests.core.small_steps import CONFIG as SMALL
 from tests.core.small_steps import gradients, noise, parameters, share, stepper
 from tests.core.test_snapshots import same
 from tests.core.test_step import broken
-from tests.core.test_train import CONFIG
 from tests.helpers.fork_server import run_ranks
 from tests.helpers.tiny_runs import coloured
 
-CLASSES = {"sigmoid": "SigLip", "projected": "Projected", "forgetful": "Forgetful"}
-ENTRIES = "\n".join(f"{name} = tests.core.siglip:{cls}" for name, cls in CLASSES.items())
-
-
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(autouse=True)
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """The plug-in in version 1.0; called, another version of it in its place."""
-    put = tmp_path / "plugins"
-    monkeypatch.syspath_prepend(str(put_distribution(put / "1.0", ENTRIES)))
-
-    def instead(version: str, entries: str = ENTRIES) -> None:
-        monkeypatch.syspath_prepend(str(put_distribution(put / version, entries, version)))
-
-    return instead
-
-
-def siglip(**changes: Any) -> TrainConfig:
-    return replace(CONFIG, objective="sigmoid", **changes)
+pytestmark = pytest.mark.usefixtures("one_thread", "plugin")
 
 
 def own(taking: Stepper) -> dict[str, torch.Tensor]:
@@ -155,123 +128,6 @@ def test_an_optimizer_without_the_objectives_parameters_is_refused():
         Stepper(run)
 
 
-# --- checkpoints ------------------------------------------------------------------------------------------------------
-
-
-def test_a_run_that_goes_on_has_the_bits_of_one_that_was_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    config = siglip(out=str(tmp_path / "whole"), save_every=2, keep=0, objective_options={"init_bias": -2})
-    whole = train(config, coloured(8))
-    content = read_file(tmp_path / "whole" / "step-00000006.pt")
-    stored = content["objective"]
-    assert (stored["name"], stored["distribution"], stored["version"]) == ("sigmoid", "learned-bias", "1.0")
-    assert set(stored["state"]) == {"bias", "log_scale", "samples"}
-    assert stored["state"]["bias"].item() not in (-2.0, -10.0)
-    assert stored["state"]["samples"].item() == 24
-    assert content["training"]["objective_options"] == {"init_bias": -2.0}
-
-    part = tmp_path / "part"
-    part.mkdir()
-    for name in ("step-00000004.pt", "metrics.jsonl"):
-        shutil.copy(tmp_path / "whole" / name, part / name)
-    again = train(replace(config, out=str(part)), coloured(8))
-    resumed = read_file(part / "step-00000006.pt")
-    for key in ("student", "teacher", "optimizer", "objective"):
-        assert same(resumed[key], content[key]), key
-    assert [line["loss"] for line in again.metrics] == [line["loss"] for line in whole.metrics]
-
-    monkeypatch.setenv("COSMOS_EVAL_PLUGINS", "0")  # weights are weights: evaluating them needs no objective
-    assert load_checkpoint(part / "last.pt") is not None
-
-
-def started(folder: Path) -> TrainConfig:
-    """A training that was stopped after its second step."""
-    config = siglip(out=str(folder), save_every=2)
-
-    class Stop(Callback):
-        def on_step(self, run: Run) -> None:
-            if run.step == 3:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(config, coloured(8), callbacks=[Stop()])
-    return config
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
-
-    def task(self, description: str, total: int, unit: str = "it") -> Any:
-        return nullcontext(lambda n, text="": None)
-
-
-def test_another_version_of_the_plugin_goes_on_and_says_so(tmp_path: Path, plugin: Callable[..., None]):
-    config, notes = started(tmp_path / "run"), Notes()
-    plugin("1.1")
-    train(config, coloured(8), reporter=notes)
-    said = [line for line in notes.lines if "learned-bias" in line]
-    assert said == ["objective sigmoid is of learned-bias 1.1 now, and was of learned-bias 1.0 before"]
-    assert read_file(tmp_path / "run" / "last.pt")["objective"]["version"] == "1.1"
-
-
-def test_a_checkpoint_of_other_parameters_is_refused_and_stays(tmp_path: Path, plugin: Callable[..., None]):
-    config = started(tmp_path / "run")
-    before = (tmp_path / "run" / "step-00000002.pt").read_bytes()
-    plugin("2.0", "sigmoid = tests.core.siglip:WiderSigLip")
-    why = r"does not fit objective sigmoid: bias is \(\) of torch.float32 in the file and \(2,\) of .* here; "
-    with pytest.raises(RequestError, match=why + r"install learned-bias 1\.0, which it was trained with") as refused:
-        train(config, coloured(8))
-    assert "\n" not in str(refused.value)
-    assert (tmp_path / "run" / "step-00000002.pt").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        (lambda content: content.pop("objective"), "bias is missing from the file"),
-        (lambda content: content["objective"]["state"].pop("samples"), "samples is missing from the file"),
-        (lambda content: content["objective"]["state"].update(more=torch.ones(1)), "more is in the file only"),
-        (lambda content: content["objective"].update(state=3), "is damaged"),
-        (lambda content: content.update(objective=[1]), "is damaged"),
-        (lambda content: content["objective"]["state"].update(bias="x"), "bias is missing from the file"),
-    ],
-)
-def test_a_checkpoint_that_lacks_or_adds_something_is_refused(tmp_path: Path, change: Any, why: str):
-    config = started(tmp_path / "run")
-    path = tmp_path / "run" / "step-00000002.pt"
-    content = copy.deepcopy(read_file(path))
-    change(content)
-    path.unlink()
-    (tmp_path / "run" / "last.pt").unlink()
-    torch.save(content, path)
-    with pytest.raises(RequestError, match=why) as refused:
-        train(config, coloured(8))
-    assert "\n" not in str(refused.value)
-
-
-def test_the_advice_to_install_the_version_of_before_leads_on(tmp_path: Path, plugin: Callable[..., None]):
-    config = started(tmp_path / "run")
-    plugin("2.0", "sigmoid = tests.core.siglip:WiderSigLip")
-    with pytest.raises(RequestError, match=r"install learned-bias 1\.0"):
-        train(config, coloured(8))
-    shutil.rmtree(tmp_path / "plugins" / "2.0")
-    installed.cache_clear()
-    assert train(config, coloured(8)).steps == 6
-
-
-@pytest.mark.parametrize("objective", ["cosmos", "clip"])
-def test_objectives_of_ours_leave_no_trace_in_a_checkpoint(tmp_path: Path, objective: str):
-    train(replace(CONFIG, objective=objective, out=str(tmp_path), steps=2), coloured(8))
-    content = read_file(tmp_path / "last.pt")
-    assert "objective" not in content
-    assert "objective_options" not in content["training"]
-    assert len(content["optimizer"]["param_groups"]) == 2
-    assert read_training_config(content, "it").objective_options == {}
-
-
 # --- ranks ------------------------------------------------------------------------------------------------------------
 
 CASES: dict[str, dict[str, Any]] = {
@@ -340,40 +196,6 @@ def test_two_ranks_do_what_one_process_does_and_hold_the_same_bits(tmp_path: Pat
                 torch.testing.assert_close(found[kind][name], value, rtol=1e-7, atol=1e-9, msg=f"{case} {kind} {name}")
 
 
-# --- settings ---------------------------------------------------------------------------------------------------------
-
-
-def test_options_are_typed_merged_and_taken_away():
-    changes = ["objective_options.init_bias=-3", "objective=sigmoid", "objective_options.init_scale=5e-1"]
-    config = load_preset("toybox", changes)  # in any order
-    assert repr(config.objective_options) == "{'init_bias': -3.0, 'init_scale': 0.5}"
-    built = initial_objective(config)
-    assert (built.bias.item(), round(built.log_scale.exp().item(), 6)) == (-3.0, 0.5)
-    assert load_preset("toybox", [*changes, "objective=cosmos", "objective_options={}"]).objective_options == {}
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        (["objective_options.bias=1"], "objective cosmos has no option 'bias': it has none"),
-        (["objective=sigmoid", "objective_options.bias=1"], "has no option 'bias': it has init_bias, init_scale"),
-        (["objective=sigmoid", "objective_options.init_bias=much"], "init_bias takes a number, got 'much'"),
-        (["objective=sigmoid", "objective_options.init_bias=.nan"], "init_bias takes numbers that are finite"),
-        (["objective=sigmoid", "objective_options=3"], "objective_options takes key: value pairs, got 3"),
-        (["objective=projected"], "objective projected needs a value for objective_options.width"),
-        (
-            ["objective=sigmoidd"],
-            "objective: 'sigmoidd' is none of cosmos, .*siglip, forgetful, projected, sigmoid",
-        ),
-    ],
-)
-def test_options_that_an_objective_does_not_take_are_refused_in_one_line(changes: list[str], why: str):
-    with pytest.raises(RequestError, match=why) as refused:
-        load_preset("toybox", changes)
-    assert "\n" not in str(refused.value)
-    assert f"--set {changes[-1]}" in str(refused.value)
-
-
 def test_ranks_that_begin_with_other_parameters_differ_in_a_fact():
     facts = []
     for bias in (-3.0, -4.0):
@@ -404,60 +226,6 @@ def test_a_state_that_could_not_be_saved_is_refused_before_the_first_step(
     with pytest.raises(RequestError, match=f"objective sigmoid: {why}") as refused:
         train(siglip(), coloured(8))
     assert "\n" not in str(refused.value)
-
-
-def test_options_may_be_optional_and_need_not_be_keyword_only():
-    class Loose(SigLip):
-        def __init__(self, world: World | None = None, margin: float | None = None, names: Any = ()) -> None:
-            super().__init__(world)
-
-    assert list(options_of(Loose)) == ["margin", "names"]
-    given = {"margin": "5e-1", "names": ["a"]}
-    assert checked_options("loose", Loose, given) == {"margin": 0.5, "names": ["a"]}
-    assert checked_options("loose", Loose, {"margin": None}) == {"margin": None}
-    with pytest.raises(RequestError, match="margin takes a number, got 'x'"):
-        checked_options("loose", Loose, {"margin": "x"})
-    with pytest.raises(RequestError, match="names takes numbers that are finite, text"):
-        checked_options("loose", Loose, {"names": [object()]})
-    with pytest.raises(RequestError, match="has no option 'world': it has margin, names"):
-        checked_options("loose", Loose, {"world": 1})
-
-
-def test_options_are_settings_on_which_a_resumed_run_and_ranks_must_agree():
-    assert "objective_options" not in MAY_CHANGE
-    one, other = (siglip(objective_options={"init_bias": bias}) for bias in (-10.0, -5.0))
-    assert incompatible_settings(one, other) == ["objective_options.init_bias -10.0 there and -5.0 here"]
-    assert settings(one)["objective_options.init_bias"] == "-10.0"
-    facts = plugin_facts("sigmoid")
-    assert facts["the plug-in of objective sigmoid"] == "learned-bias 1.0"
-    assert len(facts["the code of objective sigmoid"]) == 8
-    assert plugin_facts("cosmos") == {}
-
-
-def test_values_that_a_constructor_refuses_are_told_in_one_line():
-    with pytest.raises(
-        RequestError, match=r"sigmoid of plug-in learned-bias 1.0 cannot be built with init_scale=-1"
-    ) as no:
-        train(siglip(objective_options={"init_scale": -1.0}), coloured(8))
-    assert "\n" not in str(no.value)
-
-
-@pytest.mark.parametrize(
-    ("target", "why"),
-    [
-        ("tests.core.absent:SigLip", "ModuleNotFoundError: No module named 'tests.core.absent'"),
-        ("tests.core.siglip:Absent", "AttributeError"),
-        ("tests.core.siglip:put_distribution", "it is no subclass of cosmos_core.objectives.Objective"),
-        ("tests.core.siglip:Objective", "it has no forward"),
-        ("tests.core.siglip:InstanceViews", "its views must be a classmethod"),
-    ],
-)
-def test_an_objective_that_cannot_be_used_is_named_with_its_plugin(plugin: Callable[..., None], target: str, why: str):
-    plugin("3.0", f"sigmoid = {target}\nprojected = tests.core.siglip:Projected")
-    with pytest.raises(RequestError, match=f"objective sigmoid of plug-in learned-bias 3.0 .*{why}") as refused:
-        load_preset("toybox", ["objective=sigmoid"])
-    assert "\n" not in str(refused.value)
-    load_preset("toybox", ["objective=projected", "objective_options.width=64"])
 
 
 def test_a_plan_counts_the_objectives_own_parameters():

@@ -52,7 +52,7 @@ def test_the_setting_and_the_table_know_the_same_objectives():
         assert isinstance(build_objective(name), Objective)
         assert TrainConfig(objective=name).required_views() == objective_class(name).views(MultiCrop(), 8)
     for refused in (build_objective, lambda name: TrainConfig(objective=name)):
-        with pytest.raises(RequestError, match="'clap' is none of cosmos, clip, slip"):
+        with pytest.raises(RequestError, match="'clap' is not one of cosmos, clip, slip"):
             refused("clap")
 
 

@@ -15,8 +15,9 @@ from cosmos_core.objectives.base import CROSS_ATTENTION
 from cosmos_core.parts import Part, frozen_names, parse_parts, place_of
 from cosmos_core.prepare import initial_model
 from cosmos_core.schedule import parameter_groups
-from cosmos_core.sizing import Workload, memory
+from cosmos_core.sizing import memory
 from cosmos_core.train import train
+from cosmos_core.workload import Workload
 from tests.core.small_steps import CONFIG, MODEL, gradients, noise, parameters, stepper
 from tests.core.test_train import coloured
 

@@ -54,7 +54,7 @@ def test_plugins_can_be_turned_off(install: Install, monkeypatch: pytest.MonkeyP
     install("off", "class Thing: pass\n", "extra = off_module:Thing")
     monkeypatch.setenv("COSMOS_EVAL_PLUGINS", "0")
     assert registry().names() == ["plain", "other"]
-    with pytest.raises(RequestError, match=r"thing: 'extra' is none of plain, other \(plug-ins are turned off"):
+    with pytest.raises(RequestError, match=r"thing: 'extra' is not one of plain, other \(plug-ins are turned off"):
         registry().load("extra")
     monkeypatch.setenv("COSMOS_EVAL_PLUGINS", "1")
     assert registry().load("extra").__name__ == "Thing"
@@ -118,7 +118,7 @@ def test_entry_points_that_cannot_be_read_hide_no_others(install: Install):
 
 def test_an_unknown_name_is_answered_with_those_that_there_are(install: Install):
     install("one", "", "extra = one_module:Thing")
-    with pytest.raises(RequestError, match=r"thing: 'nothing' is none of plain, other, extra$"):
+    with pytest.raises(RequestError, match=r"thing: 'nothing' is not one of plain, other, extra$"):
         registry().load("nothing")
 
 

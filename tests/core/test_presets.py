@@ -147,7 +147,7 @@ def test_a_file_that_builds_on_a_preset_is_a_run_of_its_own(tmp_path: Path):
     path.write_text("preset: cc3m\nname: another\n")
     assert load_preset(path).name == "another"
     path.write_text(f"preset: {path}\n")
-    with pytest.raises(RequestError, match="is none of"):
+    with pytest.raises(RequestError, match="is not one of"):
         load_preset(path)
 
 

@@ -50,7 +50,7 @@ def refused(act) -> str:
         ),
         (
             {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "no.such.host.invalid", "MASTER_PORT": "29500"},
-            "MASTER_ADDR='no.such.host.invalid' is no address that is known here",
+            "MASTER_ADDR='no.such.host.invalid' is not an address that is known here",
         ),
         (
             {"RANK": "1", "WORLD_SIZE": "2", "COSMOS_JOIN_SECONDS": "nan"},

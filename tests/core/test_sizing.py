@@ -14,21 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from cosmos_core.config import TrainConfig, load_preset
 from cosmos_core.device_views import change_views
 from cosmos_core.errors import RequestError
+from cosmos_core.loss_costs import loss_costs
 from cosmos_core.model import COSMOS
 from cosmos_core.objectives import OBJECTIVES, build_objective
 from cosmos_core.peak_bytes import PeakBytes
-from cosmos_core.sizing import (
-    Workload,
-    count_block_parameters,
-    loss_costs,
-    memory,
-    parameter_counts,
-    pooler_bytes,
-    step_flops,
-    steps_of,
-)
+from cosmos_core.sizing import count_block_parameters, memory, parameter_counts, pooler_bytes, step_flops
 from cosmos_core.view_draws import changes_table
 from cosmos_core.views import MultiCrop
+from cosmos_core.workload import Workload, steps_of
 
 SMALL = {
     "embed_dim": 64,

@@ -124,7 +124,7 @@ def test_what_a_run_writes_down_can_be_read_back(tmp_path: Path):
     [
         ("- a list", "must hold key: value"),
         ("lr: [", r"bad\.yaml:1: not YAML"),
-        ("preset: toyboks", "'toyboks' is none of"),
+        ("preset: toyboks", "'toyboks' is not one of"),
         ("learning_rate: 1", "unknown key learning_rate"),
         ("lr: {a: 1}", "takes a number"),
     ],

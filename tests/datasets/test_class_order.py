@@ -317,5 +317,5 @@ def test_a_map_matches_folders_whose_accents_are_encoded_in_another_way(tmp_path
 
 
 def test_names_that_yaml_reads_as_other_types_are_shown(tmp_path: Path):
-    with pytest.raises(RequestError, match=r"the name False is no text; write it in quotes"):
+    with pytest.raises(RequestError, match=r"the name False is not a text; write it in quotes"):
         read(tmp_path, ["no", "yes"], [False, True])

@@ -99,6 +99,13 @@ def test_negbench_puts_the_answer_first(tmp_path: Path):
     assert keys_of(data, 2) == ["000002.jpg"]
 
 
+def test_chexperts_images_have_their_path_from_the_split_on(tmp_path: Path):
+    data = load("negbench-chexpert", tmp_path)
+    assert keys_of(data, 1) == ["valid/patient1/study1/view1_frontal.jpg"]
+    assert texts_of(data, 1) == ["It does not show 1.", "It shows 1."]
+    assert data.subsets == ["caption_0", "caption_1", "caption_0"]
+
+
 def test_countbench_leaves_out_rows_without_an_image_or_a_number(tmp_path: Path):
     data = load("countbench", tmp_path)
     assert data.left_out == ("row 3: has no image", "row 4: does not have the word 'ten'")
@@ -146,6 +153,8 @@ CREPE_HEAD = "image_id,caption,hard_negs,x,y,width,height\n"
 COLA_FILE = "cola/COLA_multiobjects_matching_benchmark.json"
 NEGBENCH_FILE = "negbench/COCO_val_mcq_llama3.1_rephrased.csv"
 NEGBENCH_HEAD = "image_path,correct_answer,caption_0,caption_1,caption_2,caption_3,correct_answer_template\n"
+CHEXPERT_FILE = "negbench/chexpert_binary_mcq.csv"
+CHEXPERT_HEAD = "image_path,correct_answer,caption_0,caption_1\n"
 VSR_ROW = {"image": "000000000000.jpg", "caption": "a", "label": 1, "relation": "on"}
 
 
@@ -178,6 +187,9 @@ VSR_ROW = {"image": "000000000000.jpg", "caption": "a", "label": 1, "relation": 
          "finds the answer 4 in"),
         ("negbench-coco", NEGBENCH_FILE, NEGBENCH_HEAD + "a/000000.jpg,0,a,b,c,d,\n",
          "has an empty 'correct_answer_template'"),
+        ("negbench-chexpert", CHEXPERT_FILE, CHEXPERT_HEAD + "valid/a.jpg,2,a,b\n", "it must be 0 to 1"),
+        ("negbench-chexpert", CHEXPERT_FILE, CHEXPERT_HEAD + "a/valid,0,a,b\n", "the folder train, valid or test"),
+        ("negbench-chexpert", CHEXPERT_FILE, CHEXPERT_HEAD + "valid/../../a.jpg,0,a,b\n", "outside its folder"),
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, name: str, file: str, content, message: str):

@@ -93,7 +93,7 @@ def test_an_image_without_a_name_is_refused(tmp_path: Path):
     content = coco_files(tmp_path)
     content["images"][0]["file_name"] = " "
     write_json(tmp_path / COCO["annotations"], content)
-    with pytest.raises(RequestError, match=r"names 1 images of .*val2017 with an empty name"):
+    with pytest.raises(RequestError, match=r"names 1 image of .*val2017 with an empty name"):
         datasets.load(define(tmp_path, "retrieval", COCO))
 
 

@@ -104,7 +104,7 @@ def test_a_class_may_have_prompts_of_its_own(tmp_path: Path):
         ["a {c} barks", "a {c}"],
     ]
     del prompts["cat"]
-    assert "no prompts for 1 classes: cat" in refusal(tmp_path, FOLDER, {"templates": prompts})
+    assert "no prompts for 1 class: cat" in refusal(tmp_path, FOLDER, {"templates": prompts})
 
 
 def test_an_empty_class_is_named(tmp_path: Path):
@@ -276,7 +276,7 @@ def test_a_file_name_that_is_not_utf_8_is_one_printable_problem(tmp_path: Path, 
     )
     problems = datasets.check(benchmark).problems
     assert "1 image names with half a character" in problems[0]
-    assert ("1 class names with half a character" in " ".join(problems)) == name.startswith(b"c\xe9t")
+    assert ("1 class name with half a character" in " ".join(problems)) == name.startswith(b"c\xe9t")
     assert all("\\udce9" in problem.encode().decode() for problem in problems)
     with pytest.raises(RequestError) as caught:
         datasets.load(benchmark)

@@ -143,7 +143,7 @@ def test_a_wrong_caption_equal_to_the_right_one_is_remarked(tmp_path: Path):
 
 def test_a_caption_cut_inside_a_character_is_named(tmp_path: Path):
     write(tmp_path, '{"image": "a.jpg", "captions": ["a smile \\ud83d", "\\ud83d\\ude00 whole"]}')
-    assert "1 texts with half a character: 'a smile" in refusal(tmp_path, "retrieval")
+    assert "1 text with half a character: 'a smile" in refusal(tmp_path, "retrieval")
 
 
 def test_images_may_be_in_another_folder(tmp_path: Path):
@@ -192,7 +192,7 @@ def test_a_map_of_class_names_renames_labels(tmp_path: Path, labels: tuple[str, 
     assert (list(data.class_names), data.labels.tolist()) == (["a cat", "a dog"], [1, 0])
     message = refusal(tmp_path, "classification", {**A, "class_names": {first: "a dog"}})
     assert "mine.jsonl:2: the label " in message
-    assert message.endswith("is no key of the map prompts.class_names; add its name")
+    assert message.endswith("is not a key of the map prompts.class_names; add its name")
 
 
 @pytest.mark.parametrize(
@@ -249,12 +249,12 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path, character: str):
             '{"image": "\\ud800.jpg", "captions": ["x"]}',
             "1 image names with half a character: '\\ud800.jpg",
         ),
-        ("retrieval", '{"image": "a.jpg", "captions": ["x\\ud800"]}', "1 texts with half a character"),
-        ("classification", '{"image": "a.jpg", "label": "x\\ud800"}', "1 class names with half a character"),
+        ("retrieval", '{"image": "a.jpg", "captions": ["x\\ud800"]}', "1 text with half a character"),
+        ("classification", '{"image": "a.jpg", "label": "x\\ud800"}', "1 class name with half a character"),
         (
             "perception",
             '{"image": "a.jpg", "positive": "x", "negative": "y", "subset": "z\\udfff"}',
-            "1 subsets with half a character",
+            "1 subset with half a character",
         ),
     ],
 )

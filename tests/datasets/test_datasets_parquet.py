@@ -69,7 +69,7 @@ def test_labels_that_are_names(tmp_path: Path):
     assert (data.class_names, data.labels.tolist()) == (["dog", "cat"], [0, 1, 0])
     data = load(tmp_path, "classification", {**A, "class_names": {"dog": "hound", "cat": "kitten"}})
     assert (data.class_names, data.labels.tolist()) == (["kitten", "hound"], [1, 0, 1])
-    assert "no class name for 1 labels: dog" in refusal(tmp_path, "classification", {**A, "class_names": {"cat": "c"}})
+    assert "no class name for 1 label: dog" in refusal(tmp_path, "classification", {**A, "class_names": {"cat": "c"}})
     message = refusal(tmp_path, "classification", {**A, "class_names": ["dog", "bird"]})
     assert "the label 'cat' is not among prompts.class_names" in message
 

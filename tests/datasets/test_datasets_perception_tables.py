@@ -53,7 +53,7 @@ def test_a_table_without_a_column_or_with_a_truncated_row_is_refused(tmp_path: P
 def test_two_files_for_one_image_are_refused(tmp_path: Path):
     on_disk.svo(tmp_path)
     write_image(tmp_path / "svo_probes/images/10.png")
-    assert "finds 1 images twice in" in refusal("svo-probes", tmp_path)
+    assert "finds 1 image twice in" in refusal("svo-probes", tmp_path)
 
 
 def test_mmvp_pairs_rows_and_takes_the_pattern_from_their_position(tmp_path: Path):

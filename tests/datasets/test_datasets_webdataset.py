@@ -303,7 +303,7 @@ def test_shards_that_are_not_announced_and_shards_without_a_sample_are_remarked(
     (folder / "test/._0.tar").write_bytes(b"of macOS")
     assert remarks() == []
     (folder / "test/nshards.txt").write_text("1")
-    assert remarks() == ["nshards.txt announces 1 shards, so others are not read: 1.tar"]
+    assert remarks() == ["nshards.txt announces 1 shard, so others are not read: 1.tar"]
     (folder / "test/nshards.txt").write_text("2")
     write_tar(folder / "test/1.tar", [("._s2.png", b"x")])
     assert remarks() == ["1 of 2 shards has no sample: 1.tar"]

@@ -97,7 +97,10 @@ def test_flickr_in_chinese_is_read_as_clip_benchmark_reads_it(tmp_path):
     from tests.helpers.text_sets_on_disk import write_flickr_zh
 
     write_flickr_zh(tmp_path, "flickr8k", "Flicker8k_Dataset")
-    data = datasets.load(load_benchmark("flickr8k-cn-test-retrieval"), tmp_path)
+    benchmark = load_benchmark("flickr8k-cn-test-retrieval")
+    options = dict(benchmark.dataset)
+    assert options.pop("expected") == load_benchmark("flickr30k-cn-test-retrieval").dataset["expected"]
+    data = datasets.load(replace(benchmark, dataset=options), tmp_path)
     theirs = Flickr(str(tmp_path), str(tmp_path / "flickr8k/flickr8k_test_zh.txt")).data
     assert [(image.key, data.texts[5 * i : 5 * i + 5]) for i, image in enumerate(data.images)] == theirs
 
@@ -216,7 +219,7 @@ def test_own_captions_in_jsonl(tmp_path):
             [{"image": "a.png", "captions": {"de": "x"}}, {"image": "a.png", "captions": {"de": "y"}}],
             "own.jsonl:2: 'a.png' is the image of line 1, too",
         ),
-        ([{"image": "a.png", "captions": {"d e/": "x"}}], "languages that are no codes"),
+        ([{"image": "a.png", "captions": {"d e/": "x"}}], "languages that are not codes"),
     ],
 )
 def test_broken_own_captions_are_refused(lines, message, tmp_path):
@@ -233,7 +236,7 @@ def test_data_in_memory_are_checked_and_limited():
     assert [part.texts[j] for j in part.texts_in(1)] == ["image 0", "encore 0", "image 2", "encore 2"]
     assert part.image_of_text.tolist() == [0, 1, 0, 0, 1, 1]
     assert data.problems() == []
-    with pytest.raises(RequestError, match="got 4 images and 1 captions in de"):
+    with pytest.raises(RequestError, match="got 4 images and 1 caption in de"):
         MultilingualRetrievalData.from_captions(images, {"de": ["x"]})
     lacking = data.replaced(texts=data.texts[:-2], image_of_text=data.image_of_text[:-2])
     assert "8 texts" not in lacking.problems()[0]
@@ -252,9 +255,9 @@ WRONG_WORDS = [
     ({"set": "imagenet", "only": [False]}, "only must have different languages of imagenet: ar, cn, it, jp"),
     ({"only": ["ar"]}, "only chooses languages of a set: write set: imagenet or babel-imagenet beside it"),
     ({"set": "imagenet", "only": "ar"}, "only must be a list of languages of the set"),
-    ({"own": {"zh/CN": {"class_names": ["a"]}}}, "'zh/CN' is no code of a language; write letters, digits, - and _"),
+    ({"own": {"zh/CN": {"class_names": ["a"]}}}, "'zh/CN' is not a code of a language; write letters, digits, - and _"),
     ({"own": ["sw"]}, "own must be a map from language"),
-    ({"own": {True: {"class_names": ["a"]}}}, "True is no code of a language"),
+    ({"own": {True: {"class_names": ["a"]}}}, "True is not a code of a language"),
     ({"own": {"sw": ["a"]}}, "sw: must be a map with class_names"),
     ({"own": {"sw": {"class_names": "sw.txt"}}}, "sw: cannot read .*sw.txt"),
     ({"own": {"sw": {"class_names": "../sw.txt"}}}, "sw: the file ../sw.txt must be in the definition's own folder"),

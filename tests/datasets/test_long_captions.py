@@ -80,7 +80,7 @@ def test_captions_are_joined_as_lotlip_and_flair_do():
 
 def test_what_each_set_takes_as_the_caption(tmp_path):
     expected = {
-        "docci": (1, long_caption(COUNT + 1)),  # images of the train split come first and are no candidates
+        "docci": (1, long_caption(COUNT + 1)),  # images of the train split come first and are not candidates
         "iiw": (1, JOINED),
         "urban1k": (1, "A busy street, number 1."),
         "dci": (1, f"Short caption 1. {JOINED}"),

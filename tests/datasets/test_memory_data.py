@@ -115,19 +115,22 @@ def test_labels_are_indices_or_names_and_templates_any_form_of_a_definition():
         (lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], ["x"]), "templates: the template 'x'"),
         (
             lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a", "b"], {"a": ["x"]}),
-            "no templates for 1 classes: b",
+            "no templates for 1 class: b",
         ),
         (
             lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], "openai-81"),
             "templates: unknown set 'openai-81'",
         ),
-        (lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], names=["x"]), "got 1 names for 4 images"),
+        (lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], names=["x"]), "got 1 name for 4 images"),
         (lambda: MultilabelData.from_lists(pil(), [[0], [1]], ["a", "b"]), "got 4 images and 2 labels"),
         (lambda: MultilabelData.from_lists(pil(), [[0]] * 3 + [[5]], ["a", "b"]), r"labels\[3\] has the label 5"),
         (lambda: MultilabelData.from_lists(pil(), np.zeros(4), ["a"]), "must have 2 dimensions"),
         (lambda: MultilabelData.from_lists(pil(), np.eye(4, 3).tolist(), ["a", "b", "c"]), r"numpy.array\(labels\)"),
         (lambda: MultilabelData.from_lists(pil(), [[True, False]] * 4, ["a", "b"]), r"numpy.array\(labels\)"),
-        (lambda: ClassificationData.from_lists(pil(), [None, "a", "b", "a"]), "labels that are no names, such as None"),
+        (
+            lambda: ClassificationData.from_lists(pil(), [None, "a", "b", "a"]),
+            "labels that are not names, such as None",
+        ),
         (lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], names=5), "names must be a list, not 5"),
         (lambda: RetrievalData.from_pairs(pil(), ["a"] * 4, names=5), "names must be a list, not 5"),
         (lambda: make_benchmark(ClassificationData.from_lists(pil(), [0] * 4, ["a"], name=5)), "is a text, not 5"),
@@ -140,7 +143,7 @@ def test_labels_are_indices_or_names_and_templates_any_form_of_a_definition():
         (lambda: SegmentationData.from_lists(pil(1), [np.full((16, 16), 9)], ["a"]), "000000 has the labels 9"),
         (lambda: SegmentationData.from_lists(pil(1), [np.zeros((16, 16))], ["a"]), "an array of float64"),
         (lambda: SegmentationData.from_lists(pil(1), pil(1), ["a"]), "mode RGB; give an array"),
-        (lambda: SegmentationData.from_lists(pil(1), ["none.png"], ["a"]), "1 of 1 masks are not there"),
+        (lambda: SegmentationData.from_lists(pil(1), ["none.png"], ["a"]), "1 of 1 mask is not there"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(build, message):

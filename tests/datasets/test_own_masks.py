@@ -205,7 +205,7 @@ def test_a_list_suffixes_and_nested_folders(tmp_path):
         (np.array([[0, 1]]), "rgb", {"colours": {"1 2 3": "tree"}}, "'tree' in dataset.colours, which is neither"),
         (np.array([[0]]), "rgb", {"colours": {"1 2 3": "sky", "#010203": "car"}}, "has the colour #010203 twice"),
         (np.array([[0]]), "rgb", {"colours": {"1 2 3": "sky"}, "ignore_index": 0}, "ignore_index, which means nothing"),
-        (np.array([[0]]), "index", {"palette": ["#000000"]}, "1 colours in dataset.palette for 3 classes"),
+        (np.array([[0]]), "index", {"palette": ["#000000"]}, "1 colour in dataset.palette for 3 classes"),
         (np.array([[0]]), "index", {"class_names": ["a", "a", "b"]}, "two classes called a"),
         (np.array([[0]]), "index", {"class_names": ["a", "b"]}, "3 entries for 2 classes"),
         (np.array([[0]]), "index", {"class_names": ["road", "sky", "car"]}, "write them in the order of the classes"),
@@ -258,11 +258,11 @@ def test_an_image_that_exif_turns_needs_a_mask_drawn_on_the_turned_image(tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"colours": {"red": "sky"}}, "'red' is no colour"),
-        ({"colours": {"1 2 300": "sky"}}, "'1 2 300' is no colour"),
+        ({"colours": {"red": "sky"}}, "'red' is not a colour"),
+        ({"colours": {"1 2 300": "sky"}}, "'1 2 300' is not a colour"),
         ({"colours": {"1 2 3": 4}}, "write the name of a class"),
         ({"colours": {}}, "colours is empty"),
-        ({"palette": [[1, 2]]}, "[1, 2] is no colour"),
+        ({"palette": [[1, 2]]}, "[1, 2] is not a colour"),
         ({"palette": [None]}, "a # without quotes begins a comment"),
         ({"class_names": "names.csv"}, "a list of texts, or a .txt or .json file"),
         ({"class_names": "names.txt"}, "names.txt"),
@@ -282,5 +282,5 @@ def test_colours_are_written_in_three_ways():
     assert parse_colour("#0A141e") == parse_colour("10 20 30") == parse_colour("10, 20,30") == (10, 20, 30)
     assert parse_colour([10, 20, 30]) == (10, 20, 30)
     for wrong in ("#fff", "1 2", [1, 2, 3.0], [True, 1, 2], 7, {}):
-        with pytest.raises(ValueError, match="is no colour"):
+        with pytest.raises(ValueError, match="is not a colour"):
             parse_colour(wrong)

@@ -132,7 +132,7 @@ def test_files_that_do_not_agree_are_refused(tmp_path: Path):
         (b"PARE" + b"0" * 40 + b"PARE", "is encrypted; write it without encryption"),
         (b"PAR1" + b"0" * 40, "is cut short"),
         (b"PAR1" + b"\xff" * 40 + b"\x28\x00\x00\x00PAR1", "cannot read "),
-        (b"a,b\n1,2\n", "is no Parquet file"),
+        (b"a,b\n1,2\n", "is not a Parquet file"),
     ],
 )
 def test_other_files_and_damaged_ones_are_refused(tmp_path: Path, content: bytes, why: str):

@@ -14,8 +14,8 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets.toybox import class_scenes
 from cosmos_eval.datasets.toybox.cifar_writer import write_cifar100
 from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark, load_suite
-from tests.datasets.test_datasets_clip_benchmark import class_folders, gtsrb
 from tests.helpers.datasets_on_disk import write_image
+from tests.helpers.torchvision_on_disk import class_folders, gtsrb
 
 
 def of_few_images(name: str, **options: Any) -> Benchmark:

@@ -179,7 +179,7 @@ def test_a_damaged_shard_is_refused(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"form": "x"}', '{"form": "cosmos-eval resized 1", "made": {}}'])
 def test_an_invalid_index_is_refused(tmp_path, text):
     (tmp_path / INDEX).write_text(text)
-    with pytest.raises(RequestError, match="is no index of resized images"):
+    with pytest.raises(RequestError, match="is not an index of resized images"):
         read_resized(tmp_path)
 
 
@@ -217,7 +217,7 @@ def test_the_command_writes_what_a_run_reads(tmp_path, capsys):
     assert run_command(["data", "prepare", "resized"]) == 2
     assert "resized needs the benchmarks" in capsys.readouterr().err
     assert run_command(["data", "prepare", "toybox", "more"]) == 2
-    assert "takes nothing behind it" in capsys.readouterr().err
+    assert "takes no further names" in capsys.readouterr().err
 
 
 def test_grey_and_palette_images_are_stored_as_the_model_gets_them(tmp_path):

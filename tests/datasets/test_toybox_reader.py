@@ -95,7 +95,7 @@ def test_the_shipped_definitions_have_no_problems(name, tmp_path):
         ("retrieval", {"seed": True}, "dataset.seed"),
         ("classification", {"per_class": "many"}, "dataset.per_class"),
         ("perception", {"size": 4}, "dataset.size"),
-        ("captioning", {}, "'captioning' is none of retrieval"),
+        ("captioning", {}, "'captioning' is not one of retrieval"),
     ],
 )
 def test_options_that_toybox_does_not_have_are_refused_in_one_line(task, options, message):
@@ -109,3 +109,11 @@ def test_wrong_class_names_and_counts_are_refused():
         datasets.load(benchmark("classification", {"class_names": ["one", "two"]}, per_class=1))
     with pytest.raises(RequestError, match="needs 9 images"):
         datasets.load(replace(benchmark("retrieval", scenes=8, expected={"images": 9})))
+
+
+def test_no_test_can_change_the_scenes_that_tests_share():
+    """`scenes_are_drawn_once` of tests/conftest.py."""
+    first, again = (datasets.load(benchmark("retrieval", scenes=1)).images[0] for _ in range(2))
+    assert first.pixels is again.pixels
+    with pytest.raises(ValueError, match="read-only"):
+        first.pixels[0] = 0

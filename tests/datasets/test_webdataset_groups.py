@@ -137,7 +137,7 @@ def test_streamed_shards_keep_their_groups(grouped):
     [
         ({"metadata": "[region]", "groups": "[place]"}, None, "groups place, which dataset.metadata does not name"),
         ({"metadata": "[a, b, c, d, e]", "groups": "[a]"}, None, "4 numbers in the metadata of .* fewer than the 5"),
-        (GROUPS, b"no numpy", "s0000000.npy .* is no numpy array"),
+        (GROUPS, b"no numpy", "s0000000.npy .* is not a numpy array"),
         (GROUPS, npy([[1, 2], [3, 4]]), "s0000000.npy .* needs a row of numbers"),
         (GROUPS, npy([float("nan")], "float32"), "needs a row of numbers"),
         (GROUPS, None, None),

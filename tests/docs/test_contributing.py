@@ -153,7 +153,7 @@ def test_a_recipe_works_as_a_plugin(title: str, folder: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("title", recipes())
 def test_the_functions_of_a_recipe_have_annotations(title: str):
-    """As mypy asks for of every function in this repository (`disallow_untyped_defs`)."""
+    """As mypy asks of every function in this repository (`disallow_untyped_defs`)."""
     for name, _, content in FILE.findall(recipes()[title].plugin):
         for node in ast.walk(ast.parse(content)) if name.endswith(".py") else ():
             if isinstance(node, ast.FunctionDef):

@@ -19,8 +19,8 @@ from tests.fuzz.mutations import mutate
 REFUSED, SAME, OTHER = "refused", "same", "other"
 """Refused in one line; read, with the content of the whole file; read, with other content."""
 CHANGED, RAISED, HUNG, HEAVY, TOLD = "changed", "raised", "hung", "heavy", "told badly"
-"""Faults: other content where the format has a checksum; an exception that is no refusal; more seconds or bytes than
-the bound; a refusal that is no line, or a page."""
+"""Faults: other content where the format has a checksum; an exception that is not a refusal; more seconds or bytes than
+the bound; a refusal that is not a line, or a page."""
 FAULTS = (CHANGED, RAISED, HUNG, HEAVY, TOLD)
 SECONDS = 15
 MEBIBYTES = 1024

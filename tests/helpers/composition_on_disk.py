@@ -184,6 +184,20 @@ def negbench(root: Path, name: str) -> None:
         write_image(root / folder / f"{i:06d}.jpg", seed=i)
 
 
+def chexpert(root: Path, name: str) -> None:
+    """Three images whose files have one name, as CheXpert's have; the paths are those of another machine."""
+    rows = [
+        {
+            "correct_answer": i % 2, "caption_0": f"It shows {i}.", "caption_1": f"It does not show {i}.",
+            "image_path": f"/a/train/chexpert/valid/patient{i}/study1/view1_frontal.jpg",
+        }
+        for i in range(3)
+    ]  # fmt: skip
+    write_csv(root / f"negbench/{name}.csv", ["correct_answer", "caption_0", "caption_1", "image_path"], rows)
+    for i in range(3):
+        write_image(root / f"CheXpert-v1.0-small/valid/patient{i}/study1/view1_frontal.jpg", seed=i)
+
+
 def countbench(root: Path) -> None:
     """Six rows, of which one has no image and one does not have its number."""
     texts = ("Three red cups", "a set of two cats", "TWO dogs", "five birds", "10 keys", "three or three pens")
@@ -225,6 +239,8 @@ WRITE: dict[str, Callable[[Path], None]] = {
     "vsr-zeroshot": lambda root: vsr(root, "zeroshot"),
     "negbench-coco": lambda root: negbench(root, "COCO_val"),
     "negbench-voc2007": lambda root: negbench(root, "VOC2007"),
+    "negbench-chexpert": lambda root: chexpert(root, "chexpert_binary_mcq"),
+    "negbench-chexpert-control": lambda root: chexpert(root, "chexpert_binary_mcq_control"),
     "countbench": countbench,
 }
 NAMES = tuple(WRITE)

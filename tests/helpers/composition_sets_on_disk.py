@@ -1,4 +1,4 @@
-"""Write the benchmarks of composition that are no perception data in their authors' formats, with a few images."""
+"""Write the benchmarks of composition that are not perception data in their authors' formats, with a few images."""
 
 from collections.abc import Callable
 from pathlib import Path

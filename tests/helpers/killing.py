@@ -70,9 +70,10 @@ def write_shards(folder: Path, shards: int = 3, samples: int = 20) -> None:
 
 
 def write_preset(folder: Path, **changes: Any) -> Path:
-    """A run of 24 steps, an epoch and a half, as a YAML file."""
+    """A run of 24 steps, an epoch and a half, as a YAML file; two sources, mixed in two stages."""
     values = {
-        **CONFIG.to_dict(), "data": str(folder / "{000..002}.tar"), "steps": 24, "batch_size": 4, "lanes": 4,
+        **CONFIG.to_dict(), "data": f"{folder}/{{000..001}}.tar::{folder}/002.tar", "data_weights": "3::1,1::3@9",
+        "steps": 24, "batch_size": 4, "lanes": 4,
         "shuffle": 6, "log_every": 1, "save_every": 2, "keep": 2, "device": "cpu", "threads": 1, "warmup": 4, **changes,
     }  # fmt: skip
     path = folder / "tiny.yaml"

@@ -1,6 +1,7 @@
 """A folder as runs leave it, with names that try to become markup, for the tests of the HTML report."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,3 +119,15 @@ def fill(folder: Path) -> Path:
     image.save(place / "<img src=x onerror=window.pwned=2>.png")
     image.save(folder / "images" / "overlays.png")
     return folder
+
+
+def data_of(page) -> dict:
+    """The data block of a page, as its script reads it."""
+    (block,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)
+    return json.loads(block)
+
+
+def noise(path, side: int = 600) -> None:
+    """An image that does not compress."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.effect_noise((side, side), 90).convert("RGB").save(path)

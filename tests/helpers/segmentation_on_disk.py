@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cosmos_eval import datasets
+from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 NAMES = ("voc21", "voc20", "context60", "context59", "coco-object", "coco-stuff164k", "ade20k", "cityscapes")
@@ -102,3 +104,15 @@ def small(name: str, images: int = 3, **dataset: Any) -> Benchmark:
     benchmark = load_benchmark(name)
     expected = {**benchmark.dataset["expected"], "images": images}
     return replace(benchmark, dataset={**benchmark.dataset, "expected": expected, **dataset})
+
+
+def read(name: str, root: Path, **dataset) -> SegmentationData:
+    data = datasets.read(small(name, **dataset), root)
+    assert isinstance(data, SegmentationData)
+    return data
+
+
+def problems(name: str, root: Path, deep: bool = False, **dataset) -> tuple[str, ...]:
+    messages = datasets.check(small(name, **dataset), root, deep=deep).problems
+    assert all("\n" not in message for message in messages)
+    return messages

@@ -67,6 +67,27 @@ def test_fits_together_alone_and_from_another_start_are_the_same(train):
             assert torch.allclose(other.coefficients[0], together.coefficients[i], atol=2e-3)
 
 
+def test_the_objective_where_another_fit_ended_is_not_computed_again(train, monkeypatch):
+    regression = LogisticRegression(*train, 4)
+    ends = regression.fit([10.0, 0.1], max_iterations=5).ends
+    at_start = []
+    evaluate = LogisticRegression._evaluate
+    monkeypatch.setattr(
+        LogisticRegression, "_evaluate", lambda self, *point: at_start.append(point) or evaluate(self, *point)
+    )
+    for end in ends:
+        penalty = torch.tensor([0.3, 20.0, float(end.penalty)], dtype=torch.float64)
+        value, gradient = regression._evaluate_start(end, penalty)
+        assert not at_start
+        for i, one in enumerate(penalty.split(1)):
+            expected_value, expected_gradient = evaluate(regression, end.weights, one)
+            assert torch.allclose(value[i : i + 1], expected_value, rtol=1e-12)
+            assert torch.allclose(gradient[i : i + 1], expected_gradient, rtol=0, atol=1e-12)
+    others = LogisticRegression(*train, 4, like=regression)  # an equal set, which is computed anew
+    others._evaluate_start(ends[0], penalty)
+    assert len(at_start) == 1
+
+
 def test_a_fit_of_more_samples_may_begin_where_one_of_some_ended(train):
     features, labels = train
     some = LogisticRegression(features[:150], labels[:150], 4)

@@ -98,7 +98,7 @@ def test_the_digest_is_of_what_the_model_is_now():
     ]
     assert len({first, *others}) == 5
     causal = network()
-    causal.text_pool_type = "first"  # decides what is computed, and is no weight
+    causal.text_pool_type = "first"  # decides what is computed, and is not a weight
     assert digest(causal) != first
 
 

@@ -50,7 +50,7 @@ def test_embeddings_are_returned_in_the_requested_order_as_they_were_written(fol
 def test_an_image_is_found_by_the_last_part_of_its_key_when_that_is_unique(folder):
     model = load_model(f"embeddings:{folder}")
     assert torch.equal(model.read_image_embeddings(named("elsewhere/1.jpg")), torch.tensor([[1.0, 0]]))
-    with pytest.raises(RequestError, match="lacks 1 of 1 images: 'elsewhere/2"):
+    with pytest.raises(RequestError, match="lacks 1 of 1 image: 'elsewhere/2"):
         model.read_image_embeddings(named("elsewhere/2.jpg"))  # a/2.jpg or b/2.jpg?
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from cosmos_core.errors import RequestError
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
-from cosmos_eval.models.open_clip_source import known_activations, trained_with_quick_gelu
+from cosmos_eval.models.open_clip_activation import known_activations, trained_with_quick_gelu
 from tests.closeness import assert_close, is_close
 
 CONFIG = {

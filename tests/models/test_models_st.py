@@ -222,7 +222,7 @@ BERT = "sentence_transformers.sentence_transformer.modules.WordEmbeddings"
     ("spoil", "message"),
     [
         (lambda f: (f / "modules.json").unlink(), "has no modules.json, .* transformers saved it: write hf:"),
-        (lambda f: (f / "modules.json").write_text("[1]"), "is no list of modules"),
+        (lambda f: (f / "modules.json").write_text("[1]"), "is not a list of modules"),
         (lambda f: change_json(f / "modules.json", path="../elsewhere"), "which is not inside it"),
         (lambda f: change_json(f / "modules.json", type="mine.Encoder"), r"mine.Encoder is not .* add \?trust-remote"),
         (lambda f: change_json(f / "modules.json", type=BERT), "WordEmbeddings is of texts only or unknown"),

@@ -29,7 +29,7 @@ def total(pack: Pack) -> np.ndarray:
 def numbers(pack: Pack) -> dict[str, Any]:
     areas = total(pack)
     intersection, predicted, labelled = areas
-    # mmsegmentation's harmonic mean of two ratios that are both nought, or one absent, is no number
+    # mmsegmentation's harmonic mean of two ratios that are both nought, or one absent, is not a number
     dice = ratio(2 * intersection, predicted + labelled)
     precision, recall = ratio(intersection, predicted), class_accuracy(areas)
     with np.errstate(invalid="ignore", divide="ignore"):

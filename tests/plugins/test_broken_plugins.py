@@ -64,7 +64,7 @@ def group_of(what: str) -> str:
         ("models", "INFO = 3", "it is a int, not a function"),
         ("models", INFO + 'INFO = ModelKind("bad", "bad:NAME", load=None)', "its load is neither a function nor"),
         ("models", INFO + 'INFO = ModelKind("bad", "bad:NAME", f, listed=("bad:small",))', "its listed are not all"),
-        ("objectives", "INFO = 3", "it is no subclass of cosmos_core.objectives.Objective"),
+        ("objectives", "INFO = 3", "it is not a subclass of cosmos_core.objectives.Objective"),
     ],
 )
 def test_a_broken_plugin_is_named_in_one_line_and_stops_no_other(

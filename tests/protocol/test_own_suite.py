@@ -82,7 +82,7 @@ def test_a_file_beside_the_suite_comes_before_a_shipped_definition(suite):
         ("sets/smaller", "sets/tiny", "ours.yaml:2: there is no definition"),
         ("sets/smaller.yaml", "../smaller.yaml", "ours.yaml:2: there is no definition"),
         ("sets/smaller.yaml", "../smaller", "ours.yaml:2: there is no definition"),
-        ("sets/smaller.yaml", "/sets/smaller.yaml", "is no path from the suite's folder; write it relative to"),
+        ("sets/smaller.yaml", "/sets/smaller.yaml", "is not a path from the suite's folder; write it relative to"),
         ("small, ", "small, small.yaml, ", "two benchmarks are called our-small"),
         ("[our-small, smaller]", "[small, smaller]", "ours.yaml:6: 'small' is not in the suite's benchmarks"),
     ],

@@ -70,7 +70,7 @@ def tables_of(board: Board) -> list[tuple[list[int], list[int], list[int]]]:
 
 
 def split_row(line: str) -> list[str]:
-    """The cells of a pipe table's row, as GitHub splits them: an escaped pipe is no border."""
+    """The cells of a pipe table's row, as GitHub splits them: an escaped pipe is not a border."""
     cells = re.findall(r"((?:\\.|[^|\\])*)\|", line)
     assert cells[0] == ""
     return [cell.strip() for cell in cells[1:]]

@@ -23,7 +23,7 @@ ITEMS = {
     "valse-texts": 22, "crepe-productivity": 27,
     "whatsup-a": 8, "whatsup-b": 8, "whatsup-coco-one": 4, "whatsup-coco-two": 4, "whatsup-gqa-one": 4,
     "whatsup-gqa-two": 4, "vsr-random": 5, "vsr-zeroshot": 5, "negbench-coco": 4, "negbench-voc2007": 4,
-    "countbench": 4, "winoground-tags": 3,
+    "negbench-chexpert": 3, "negbench-chexpert-control": 3, "countbench": 4, "winoground-tags": 3,
 }  # fmt: skip
 CHANCE = {
     "text_score": 1 / 4, "image_score": 1 / 4, "group_score": 1 / 6, "first_text_score": 1 / 2,
@@ -169,6 +169,9 @@ BY_HAND = {
         {0: 1, 1: 3}, {"accuracy": 2 / 4, "hybrid/accuracy": 1 / 2, "negative/accuracy": 0, "positive/accuracy": 1}
     ),
     "negbench-voc2007": ({3: 1}, {"accuracy": 3 / 4, "hybrid/accuracy": 1 / 2}),
+    # the first caption is right for items 0 and 2
+    "negbench-chexpert": ({0: 1}, {"accuracy": 2 / 3, "caption_0/accuracy": 1 / 2, "caption_1/accuracy": 1}),
+    "negbench-chexpert-control": ({1: 1}, {"accuracy": 2 / 3, "macro_accuracy": 1 / 2}),
     # two of each number
     "countbench": ({0: 8}, {"accuracy": 3 / 4, "three/accuracy": 1 / 2, "macro_accuracy": 3 / 4}),
     # item 0 is non minimal and unusual, item 1 has no tag, item 2 is unusual

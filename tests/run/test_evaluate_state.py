@@ -131,7 +131,7 @@ def test_it_works_in_a_thread_without_signal_handlers(data):
 
 
 def test_progress_is_shown_in_a_terminal_or_notebook_and_on_request(monkeypatch, capsys, data):
-    evaluate(Colours(), data)  # the streams of a test are no terminal
+    evaluate(Colours(), data)  # the streams of a test are not terminals
     assert capsys.readouterr() == ("", "")
     evaluate(Colours(), data, progress=True)
     assert "mine, encoding images: 8/8 images" in capsys.readouterr().err

@@ -203,7 +203,7 @@ def test_embeddings_that_are_not_finite_name_the_image():
     ("benchmarks", "message"),
     [
         (lambda: 5, "benchmarks must be a list"),
-        (lambda: ["toybox", 5], "5 is no benchmark"),
+        (lambda: ["toybox", 5], "5 is not a benchmark"),
         (lambda: {"mine": 5}, "'mine': 5 is no data"),
         (lambda: {"my data": classes(pil_images())}, "the name 'my data' must be letters"),
         (lambda: [classes(pil_images()), classes(pil_images())], r"two benchmarks .*'my-data': data"),

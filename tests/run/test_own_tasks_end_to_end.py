@@ -299,7 +299,7 @@ def test_rows_that_are_no_labels_are_refused_in_one_line_and_nothing_is_unpickle
         ("my-questions", '{"image": "photos/0.jpg", "captions": ["a", "b"], "answer": true}', "not true"),
         ("my-questions", '{"image": "photos/0.jpg", "captions": ["a", "b"], "answer": []}', "not []"),
         ("my-questions", '{"image": "photos/0.jpg", "captions": ["a", "b"], "answer": [0, 1]}', "needs a wrong one"),
-        ("my-questions", '{"image": "photos/0.jpg", "captions": ["a"], "answer": 0}', "1 images and 1 captions"),
+        ("my-questions", '{"image": "photos/0.jpg", "captions": ["a"], "answer": 0}', "1 image and 1 caption"),
         ("my-questions", '{"images": ["photos/0.jpg", "../x.jpg"], "caption": "a", "answer": 0}', "leads out of"),
         ("my-questions", '{"images": ["photos/0.jpg", 3], "caption": "a", "answer": 0}', "'images' must be a text or"),
         ("my-gallery", '{"images": ["photos/0.jpg", "/x.jpg"], "captions": ["a"]}', "leads out of"),

@@ -119,5 +119,5 @@ def test_a_limit_keeps_items_with_all_of_their_images(world, name):
     assert limited.item_images.tolist() == [[0, 1], [2, 3]]
     assert len(limited.images) == 4
     assert len(set(limited.subsets)) == 2 or name != "mmvp-vlm"  # spread, not the first ones
-    with pytest.raises(RequestError, match="a limit of 1 images leaves no item of 2 images"):
+    with pytest.raises(RequestError, match="a limit of 1 image leaves no item of 2 images"):
         datasets.load(small(name), world, limit=1)

@@ -268,7 +268,7 @@ def test_what_the_model_sees_is_cropped_and_scaled_as_for_it():
         (["--scene", "0", "--image", "a.jpg"], "one of the two"),
         (["--scene", "-1"], "--scene"),
         (["--image", "absent.jpg", "--text", "a"], "absent.jpg"),
-        (["--image", "NOT_AN_IMAGE", "--text", "a"], "not.png: it is no image, or of a format that is not read"),
+        (["--image", "NOT_AN_IMAGE", "--text", "a"], "not.png: it is not an image, or of a format that is not read"),
         (["--image", "IMAGE"], "at least one --text"),
         (["--scene", "0", "--text", "  "], "--text is empty"),
         (["--scene", "0", "--text", "a", "--text", ""], "--text 2 of 2 is empty"),

@@ -112,7 +112,7 @@ def test_the_command_prints_lines_or_one_json_object(capsys):
     assert run_command(["show", "model", "cosmos:toybox"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["model", "cosmos:toybox"]
-    assert {"Can be asked for:", "Cannot be asked for:"} <= set(lines)
+    assert {"Supports:", "Does not support:"} <= set(lines)
     assert run_command(["show", "model", "cosmos:toybox", "--json"]) == 0
     sheet = json.loads(capsys.readouterr().out)
     assert sheet["spec"] == "cosmos:toybox"

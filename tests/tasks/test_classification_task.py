@@ -89,7 +89,7 @@ def test_other_braces_in_names_and_templates_are_not_placeholders():
     [
         ([], "prompts need class names and templates"),
         (["a photo"], "no placeholder for the class"),
-        ([["a {c}"]], "templates for 1 classes and 2 class names"),
+        ([["a {c}"]], "templates for 1 class and 2 class names"),
         ([["a {c}"], []], "'dog' needs a list of at least one template"),
         ([["a {c}"], "a {c}"], "'dog' needs a list"),
     ],

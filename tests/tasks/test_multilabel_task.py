@@ -143,9 +143,9 @@ def test_a_class_that_no_image_has_is_not_part_of_the_mean():
     ("data", "line"),
     [
         (make_data([[0, 0, 0], [0, 0, -1]]), "has no image with a label"),
-        (make_data([[0, 2, 0]]), "1 images with a label other than 1, 0, -1: image-0"),
-        (make_data([[0, 1]]), "labels of 1 x 2 for 1 images and 3 classes"),
-        (make_data([[1, 0, 0]], ["cat", "cat", "owl"]), "1 class names twice: cat"),
+        (make_data([[0, 2, 0]]), "1 image with a label other than 1, 0, -1: image-0"),
+        (make_data([[0, 1]]), "labels of 1 x 2 for 1 image and 3 classes"),
+        (make_data([[1, 0, 0]], ["cat", "cat", "owl"]), "1 class name twice: cat"),
         (make_data([[1, 0, 0]]).replaced(templates=["a photo"]), "no placeholder"),
         (make_data([[1, 0, 0]]).replaced(images=random_images(2)), "the same number of each"),
     ],

@@ -220,7 +220,7 @@ def test_each_language_is_the_task_classification_with_its_words():
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"own": {"de": {"class_names": ["Haus"]}}}, "languages: de has 1 names for the 3 classes"),
+        ({"own": {"de": {"class_names": ["Haus"]}}}, "languages: de has 1 name for the 3 classes"),
         ({"own": {"de": {"class_names": {"cat": "Katze"}}}}, "de names classes that the dataset does not have: cat"),
         ({"own": {"de": {"class_names": {"dog": "Hund"}}}}, "de has a name for none of the classes that have images"),
         ({"set": "imagenet", "only": ["it"]}, "languages: it has 1,000 names for the 3 classes"),

@@ -144,7 +144,7 @@ def test_wrong_candidates_that_equal_a_right_one_are_a_remark():
     same = [images[0], type(images[0])("copy", images[0].pixels)]
     two = ChoiceData.from_items(same, [Choice([0, 1], ["a"], [1])])
     assert two.observations() == []
-    assert two.content_observations() == ["1 of 1 items has a wrong candidate equal to a right one: image-0 'a'"]
+    assert two.content_observations() == ["1 of 1 item has a wrong candidate equal to a right one: image-0 'a'"]
 
 
 def test_a_limit_keeps_whole_items():
@@ -159,7 +159,7 @@ def test_a_limit_keeps_whole_items():
     assert part.problems() == []
     assert 2 <= len(part.images) <= 5
     assert len(part.subsets) >= 2
-    with pytest.raises(RequestError, match="a limit of 1 images leaves no item; give at least 2"):
+    with pytest.raises(RequestError, match="a limit of 1 image leaves no item; give at least 2"):
         take_images(by_text, 1)
 
 

@@ -156,5 +156,5 @@ def test_scores_that_are_not_finite_are_refused():
 
 def test_two_right_texts_of_other_items_have_no_rule():
     four = replace(triples(), texts=["a", "b", "c", "d"], item_texts=np.array([[0, 1, 2, 3]]))
-    with pytest.raises(RequestError, match="1 images and 4 texts, 2 of them right"):
+    with pytest.raises(RequestError, match="1 image and 4 texts, 2 of them right"):
         tasks.validate(benchmark("perception"), four)

@@ -186,7 +186,7 @@ def broken(**changes) -> SegmentationData:
     ("definition", "broken_data", "message"),
     [
         (benchmark((("red",), ("green",))), data(), "prompts.words has 2 entries for 3 classes"),
-        (benchmark(), broken(masks=data().masks[:1]), "2 images with 1 masks"),
+        (benchmark(), broken(masks=data().masks[:1]), "2 images with 1 mask"),
         (benchmark(), data([labels(0, 1, 2, width=7), labels(2, 0)]), "the mask of p0 has 16 x 21 .* image 16 x 24"),
         (benchmark(), data([labels(0, 1, 2), labels(3, 0)]), "the mask of p1 has the label 3, but classes are 0 to 2"),
         (benchmark(), data([labels(255, 255, 255), labels(255, 255)]), "no pixel of any mask has a class"),

@@ -180,7 +180,7 @@ def test_a_limit_keeps_pairs_and_a_share_of_the_distractors():
     assert kept == {(f"image-{i}", f"t{j}") for i in (0, 2, 4, 6, 8) for j in (i, (i - 1) % 10)}
     assert len([text for text in part.texts if int(text[1:]) >= 10]) == 10
     assert part.problems() == []
-    with pytest.raises(RequestError, match="a limit of 1 images leaves none with a caption"):
+    with pytest.raises(RequestError, match="a limit of 1 image leaves none with a caption"):
         take_images(make_data(3, 1, [(2, 0)]), 1)
 
 

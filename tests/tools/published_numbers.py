@@ -4,7 +4,7 @@
 
 reads the files of `TABLES` from COSMOS_SHARED_DIR (default: `../shared`). What is added here to a collected row: the
 benchmark and metric of ours that it is, where the protocol is the same; the model spec, where it is certain; the
-decimals that were printed; and whether a third party tells it (`secondary`).
+decimals that were printed; and whether a third party reports it (`secondary`).
 """
 
 import csv
@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from cosmos_eval.published.figures import OPEN_CLIP_SOURCE
+from tests.tools.published_papers import paper_rows
 from tests.tools.published_texts import FLAIR_FINE, lotlip_rows, multilingual_rows, vtab_rows
 from tests.tools.published_words import ROOT, benchmarks_of, spec_of
 
@@ -53,10 +54,11 @@ def make(numbers: Path, checkpoints: Path, multilingual: Path | None = None) -> 
     """The text of published.csv.
 
     Args:
-        multilingual: open_clip's table of multilingual retrieval; with it, also what `published_texts` has.
+        multilingual: open_clip's table of multilingual retrieval; with it, also what `published_texts` and
+            `published_papers` have.
 
     Raises:
-        ValueError: the two tables disagree, or a figure is no percentage.
+        ValueError: the two tables disagree, or a figure is not a percentage.
     """
     rows = read(numbers)
     _check_checkpoints(rows, read(checkpoints))
@@ -89,7 +91,7 @@ def make(numbers: Path, checkpoints: Path, multilingual: Path | None = None) -> 
                 )
             )
     if multilingual is not None:
-        writer.writerows([*multilingual_rows(multilingual), *lotlip_rows(), FLAIR_FINE, *vtab_rows()])
+        writer.writerows([*multilingual_rows(multilingual), *lotlip_rows(), FLAIR_FINE, *vtab_rows(), *paper_rows()])
     return out.getvalue()
 
 
@@ -128,7 +130,7 @@ def read(path: Path) -> list[dict[str, str]]:
 def _percentage(row: dict[str, str]) -> float:
     value = float(row["value"])
     if not 0 <= value <= 100:
-        raise ValueError(f"{row['paper']}, {row['model']}, {row['benchmark']}: {value:g} is no percentage")
+        raise ValueError(f"{row['paper']}, {row['model']}, {row['benchmark']}: {value:g} is not a percentage")
     return value
 
 

@@ -27,9 +27,12 @@ RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
 FREE_BYTES = 9 * 10**9
 QUICK = (
     "tests/datasets/test_datasets_mmseg.py",
+    "tests/datasets/test_mmseg_refusals.py",
+    "tests/datasets/test_mmseg_import.py",
     "tests/datasets/test_datasets_clip_benchmark.py",
     "tests/tasks",
     "tests/core/test_checkpoint.py",
+    "tests/core/test_checkpoint_refusals.py",
     "tests/core/test_loss.py",
     "tests/core/test_model.py",
     "tests/core/test_tokenizer.py",

@@ -106,7 +106,7 @@ def test_a_model_named_twice_is_measured_once(tmp_path):
 
 def test_a_pattern_without_checkpoints_is_refused_in_one_line(tmp_path, capsys):
     (tmp_path / "metrics.jsonl").write_text("{}\n")
-    for pattern, said in (("*.pt", "matches no file"), ("*", "names that are no checkpoints")):
+    for pattern, said in (("*.pt", "matches no file"), ("*", "names that are not checkpoints")):
         assert run_command(["run", "--model", f"cosmos:{tmp_path}/{pattern}"]) == 2
         line = capsys.readouterr().err.strip()
         assert "\n" not in line

@@ -70,8 +70,8 @@ def format_mean(figures_of_seeds: list[dict[str, float]], key: str) -> str:
 def figures(trial: Trial) -> dict[str, float]:
     """Return the values of FIGURES for one finished trial: means over BATCHES unseen batches."""
     config = updated(TrainConfig(), trial.record["config"], str(trial.folder))
-    networks = [load_checkpoint(trial.folder / "last.pt", weights=weights) for weights in ("student", "teacher")]
-    of_batches = [batch_figures(config, *networks, batch) for batch in unseen_batches(config, networks[0])]
+    student, teacher = (load_checkpoint(trial.folder / "last.pt", weights=name) for name in ("student", "teacher"))
+    of_batches = [batch_figures(config, student, teacher, batch) for batch in unseen_batches(config, student)]
     return {key: fmean(values[key] for values in of_batches) for key in FIGURES}
 
 
@@ -122,7 +122,7 @@ def batch_figures(config: TrainConfig, student: COSMOS, teacher: COSMOS, batch: 
     }
 
 
-def flat_gradient(loss: Tensor, weights: list[Tensor]) -> Tensor:
+def flat_gradient(loss: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Return the gradient of a loss as one vector; zero for weights that the loss does not use."""
     gradients = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
     pairs = zip(gradients, weights, strict=True)

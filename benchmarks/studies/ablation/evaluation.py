@@ -12,7 +12,7 @@ from benchmarks.studies.ablation.rows import PRESET
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data import RetrievalData
-    from cosmos_eval.datasets.image_sources import ImageSource
+    from cosmos_eval.datasets.image_sources import ArrayImage, ImageSource
     from cosmos_eval.results.record import Result
     from cosmos_eval.run.session import Session
 
@@ -63,7 +63,7 @@ class TrialEvaluator:
         return data
 
     @cached_property
-    def crops(self) -> "tuple[list[ImageSource], list[ImageSource]]":
+    def crops(self) -> "tuple[list[ArrayImage], list[ArrayImage]]":
         return two_crops(self.data.images)
 
     def results(self, folder: Path, label: str, network: str = "teacher") -> "list[Result]":
@@ -106,7 +106,7 @@ class TrialEvaluator:
         return figures
 
 
-def two_crops(images: "Sequence[ImageSource]") -> "tuple[list[ImageSource], list[ImageSource]]":
+def two_crops(images: "Sequence[ImageSource]") -> "tuple[list[ArrayImage], list[ArrayImage]]":
     """Return two global crops of each image, drawn as in the preset with a generator seeded by the image's key."""
     from cosmos_core.config import load_preset
     from cosmos_eval.datasets.image_sources import ArrayImage

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmos_eval.metrics.bootstrap import bootstrap_intervals, mean_estimator, mean_per_class_estimator
+from cosmos_eval.metrics.bootstrap import Estimator, bootstrap_intervals, mean_estimator, mean_per_class_estimator
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Outcomes:
     def images(self) -> int:
         return int(self.unit.max()) + 1
 
-    def estimator(self, values: np.ndarray):  # type: ignore[no-untyped-def]
+    def estimator(self, values: np.ndarray) -> Estimator:
         if self.classes is None:
             return mean_estimator(values, self.unit, self.images)
         return mean_per_class_estimator(values, self.classes, self.unit)
@@ -49,7 +49,11 @@ class Outcomes:
             ValueError: the two do not have the same samples.
         """
         is_same = self.values.shape == other.values.shape and np.array_equal(self.unit, other.unit)
-        if not is_same or not np.array_equal(self.classes, other.classes):
+        if self.classes is None or other.classes is None:
+            is_same &= self.classes is other.classes
+        else:
+            is_same &= np.array_equal(self.classes, other.classes)
+        if not is_same:
             raise ValueError(f"not the same samples: {self.values.shape} and {other.values.shape}")
         return Outcomes(self.values - other.values, self.unit, self.classes)
 

@@ -71,7 +71,7 @@ def train_row(config: TrainConfig, folder: Path, commit: str) -> dict[str, Any]:
         "steps": result.steps,
         "seconds": round(result.seconds, 3),
         "skipped": len(result.skipped),
-        "samples_read": records.count,
+        "samples_read": records.read,
         "samples_digest": records.digest.hexdigest()[:16],
         **meter.summary(),
     }
@@ -85,7 +85,7 @@ class RecordedSamples(Sequence[Any]):
     def __init__(self, samples: Sequence[Any]) -> None:
         self.samples = samples
         self.digest = hashlib.sha256()
-        self.count = 0
+        self.read = 0
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -96,7 +96,7 @@ class RecordedSamples(Sequence[Any]):
     def __getitem__(self, index: slice) -> Sequence[Any]: ...
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, int):
-            self.count += 1
+            self.read += 1
             self.digest.update(f"{index} ".encode())
         return self.samples[index]
 

@@ -74,25 +74,28 @@ class ChoiceData(Data):
             name, names, root: as in `ClassificationData.from_lists`; `names` has a name for each image of each item.
 
         Raises:
-            RequestError: wrong types, other lengths, or an answer that is no candidate.
+            RequestError: wrong types, other lengths, or an answer that is not a candidate.
         """
         with naming(cls.__name__):
             of_items = [image if isinstance(image, list | tuple) else [image] for image in as_list(images, "images")]
             text_lists = [[text] if isinstance(text, str) else text for text in as_list(captions, "captions")]
             texts = [as_texts(of_item, f"captions[{i}]") for i, of_item in enumerate(text_lists)]
-            answer_lists = [one if isinstance(one, list | tuple) else [one] for one in as_list(answers, "answers")]
-            right = [as_whole_numbers(one, f"answers[{i}]").tolist() for i, one in enumerate(answer_lists)]
+            answer_lists = [item if isinstance(item, list | tuple) else [item] for item in as_list(answers, "answers")]
+            right = [as_whole_numbers(item, f"answers[{i}]").tolist() for i, item in enumerate(answer_lists)]
             parts = ["all"] * len(texts) if subsets is None else as_texts(subsets, "subsets")
             if len({len(of_items), len(texts), len(right), len(parts)}) > 1:
                 raise RequestError(
-                    f"got images of {len(of_items):,} items, captions of {len(texts):,}, {len(right):,} answers and "
-                    f"{len(parts):,} subsets; give one of each for each item"
+                    f"got images of {plural(len(of_items), 'item')}, captions of {len(texts):,}, "
+                    f"{plural(len(right), 'answer')} and {plural(len(parts), 'subset')}; give one of each for each "
+                    "item"
                 )
             flat = [image for of_item in of_items for image in of_item]
             first, index = distinct_images(flat)
             names = None if names is None else as_list(names, "names")
             if names is not None and len(names) != len(flat):
-                raise RequestError(f"got {len(names):,} names for {len(flat):,} images; give one for each")
+                raise RequestError(
+                    f"got {plural(len(names), 'name')} for {plural(len(flat), 'image')}; give one for each"
+                )
             kept_names = None if names is None else [names[i] for i in first]
             sources = as_image_sources([flat[i] for i in first], root, kept_names)
             position = iter(index)
@@ -136,14 +139,14 @@ class ChoiceData(Data):
         for number, item in enumerate(items):
             if len(item.images) > 1 and len(item.texts) > 1:
                 raise RequestError(
-                    f"item {number} has {len(item.images)} images and {len(item.texts)} texts; give one image and "
-                    "several captions, or several images and one caption"
+                    f"item {number} has {plural(len(item.images), 'image')} and {plural(len(item.texts), 'text')}; "
+                    "give one image and several captions, or several images and one caption"
                 )
             candidates = [(i, len(texts) + j) for i in item.images for j in range(len(item.texts))]
             if not all(0 <= position < len(candidates) for position in item.right):
                 raise RequestError(
-                    f"item {number} has {len(candidates)} candidates, and the right ones are {list(item.right)}; they "
-                    "are counted from 0"
+                    f"item {number} has {plural(len(candidates), 'candidate')}, and the right ones are "
+                    f"{list(item.right)}; they are counted from 0"
                 )
             texts += item.texts
             pairs += candidates
@@ -218,7 +221,7 @@ class ChoiceData(Data):
             return []
         verb = "has" if len(undecidable) == 1 else "have"
         shown = format_names(map(self._name, undecidable))
-        items = f"{len(undecidable):,} of {len(self.subsets):,} items"
+        items = f"{len(undecidable):,} of {plural(len(self.subsets), 'item')}"
         return [f"{items} {verb} a wrong candidate equal to a right one: {shown}"]
 
     def subset(self, n: int) -> Self:
@@ -258,7 +261,9 @@ class ChoiceData(Data):
             if len(chosen | images[item]) <= n:
                 chosen |= images[item]
         if not chosen:
-            raise RequestError(f"a limit of {n} images leaves no item; give at least {min(map(len, images)):,}")
+            raise RequestError(
+                f"a limit of {plural(n, 'image')} leaves no item; give at least {min(map(len, images)):,}"
+            )
         return np.array(sorted(chosen), dtype=np.int64)
 
     def _name(self, item: int) -> str:

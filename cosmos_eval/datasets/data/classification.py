@@ -71,14 +71,16 @@ class ClassificationData(Data):
             empty_classes_allowed: whether classes may have no image and are candidates all the same.
 
         Raises:
-            RequestError: wrong types, other lengths, or a label that is no class.
+            RequestError: wrong types, other lengths, or a label that is not a class.
         """
         with naming(cls.__name__):
             label_list = as_list(labels.tolist() if hasattr(labels, "tolist") else labels, "labels")
             class_list = as_class_names(class_names, label_list)
             sources = as_image_sources(images, root, names)
             if len(label_list) != len(sources):
-                raise RequestError(f"got {len(sources):,} images and {len(label_list):,} labels; give one for each")
+                raise RequestError(
+                    f"got {plural(len(sources), 'image')} and {plural(len(label_list), 'label')}; give one for each"
+                )
             return cls(
                 images=sources,
                 labels=as_labels(label_list, class_list),
@@ -148,7 +150,7 @@ class ClassificationData(Data):
         if len(self.labels) != len(keys):
             return [f"has {plural(len(keys), 'image')} but {plural(len(self.labels), 'label')}"]
         problems += [
-            f"has {len(groups):,} groups of the kind {kind} for {plural(len(keys), 'image')}"
+            f"has {plural(len(groups), 'group')} of the kind {kind} for {plural(len(keys), 'image')}"
             for kind, groups in self.groups.items()
             if len(groups) != len(keys)
         ]
@@ -176,7 +178,8 @@ class ClassificationData(Data):
         if empty:
             verb = "has" if len(empty) == 1 else "have"
             observations.append(
-                f"{len(empty):,} of {len(self.class_names):,} classes {verb} no image: {format_names(empty)}"
+                f"{len(empty):,} of {plural(len(self.class_names), 'class', 'classes')} {verb} no image: "
+                f"{format_names(empty)}"
             )
         names = [" ".join(name.split()) for name in self.class_names]
         repeated = sorted(name for name, times in Counter(names).items() if times > 1)

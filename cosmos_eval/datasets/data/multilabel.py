@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from cosmos_core.errors import RequestError, naming
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data, spread_indices
 from cosmos_eval.datasets.data.class_prompts import (
@@ -75,7 +76,7 @@ class MultilabelData(Data):
             undecided: for each image the classes for and against which it does not count.
 
         Raises:
-            RequestError: wrong types, other lengths, or a label that is no class.
+            RequestError: wrong types, other lengths, or a label that is not a class.
         """
         with naming(cls.__name__):
             sources = as_image_sources(images, root, names)
@@ -101,7 +102,7 @@ class MultilabelData(Data):
     def normalised(self) -> Self:
         class_names = as_texts(self.class_names, "class_names")
         labels = as_whole_numbers(self.labels, "labels", 2)
-        clipped = np.clip(labels, -128, 127).astype(np.int8)  # values that are no label stay none
+        clipped = np.clip(labels, -128, 127).astype(np.int8)  # values that are not labels stay none
         return (
             super()
             .normalised()
@@ -126,15 +127,22 @@ class MultilabelData(Data):
         problems = find_broken_class_prompts(names, self.templates)
         repeated = sorted(name for name, times in Counter(names).items() if times > 1)
         if repeated:  # every class has a metric of its name
-            problems.append(f"has {len(repeated):,} class names twice: {format_names(repeated)}; name each class apart")
+            problems.append(
+                f"has {plural(len(repeated), 'class name')} twice: {format_names(repeated)}; name each class apart"
+            )
         if self.labels.shape != (len(self.images), len(names)):
             shape = " x ".join(map(str, self.labels.shape))
-            problems.append(f"has labels of {shape} for {len(self.images):,} images and {len(names):,} classes")
+            problems.append(
+                f"has labels of {shape} for {plural(len(self.images), 'image')} and "
+                f"{plural(len(names), 'class', 'classes')}"
+            )
             return problems
         odd = np.flatnonzero(~np.isin(self.labels, (ABSENT, PRESENT, UNDECIDED)).all(1))
         if len(odd):
             keys = format_names(self.images[i].key for i in odd.tolist())
-            problems.append(f"has {len(odd):,} images with a label other than {PRESENT}, {ABSENT}, {UNDECIDED}: {keys}")
+            problems.append(
+                f"has {plural(len(odd), 'image')} with a label other than {PRESENT}, {ABSENT}, {UNDECIDED}: {keys}"
+            )
         if not (self.labels == PRESENT).any():
             problems.append("has no image with a label")
         if self.templates and not select_shared_templates(self.templates) and len(self.templates) != len(names):
@@ -148,8 +156,8 @@ class MultilabelData(Data):
         if unused:
             verb = "has" if len(unused) == 1 else "have"
             observations.append(
-                f"{len(unused):,} of {len(self.class_names):,} classes {verb} no image and no average precision: "
-                f"{format_names(unused)}"
+                f"{len(unused):,} of {plural(len(self.class_names), 'class', 'classes')} {verb} no image and no "
+                f"average precision: {format_names(unused)}"
             )
         return observations
 

@@ -67,8 +67,8 @@ class MultilingualRetrievalData(Data):
                 of_images = as_list(of_language, f"captions[{language!r}]")
                 if len(of_images) != len(sources):
                     raise RequestError(
-                        f"got {len(sources):,} images and {len(of_images):,} captions in {language}; give a caption, "
-                        "or a list of captions, for each image"
+                        f"got {plural(len(sources), 'image')} and {plural(len(of_images), 'caption')} in {language}; "
+                        "give a caption, or a list of captions, for each image"
                     )
                 for i, of_image in enumerate(of_images):
                     found = as_texts([of_image] if isinstance(of_image, str) else of_image, f"captions[{language!r}]")
@@ -113,7 +113,7 @@ class MultilingualRetrievalData(Data):
         problems = find_broken_texts("texts", self.texts)
         wrong_codes = [repr(code) for code in self.languages if not LANGUAGE_CODE.fullmatch(code)]
         if wrong_codes:
-            problems.append(f"has languages that are no codes, such as de or zh-Hans: {format_names(wrong_codes)}")
+            problems.append(f"has languages that are not codes, such as de or zh-Hans: {format_names(wrong_codes)}")
         if len(set(self.languages)) < len(self.languages):
             problems.append("has a language twice")
         if not len(self.texts) == len(self.image_of_text) == len(self.language_of_text):
@@ -143,7 +143,7 @@ class MultilingualRetrievalData(Data):
             return []
         verb = "is" if len(empty) == 1 else "are"
         places = (f"{self.languages[self.language_of_text[j]]} {self.images[self.image_of_text[j]].key}" for j in empty)
-        return [f"{len(empty):,} of {len(self.texts):,} captions {verb} empty: {format_names(places)}"]
+        return [f"{len(empty):,} of {plural(len(self.texts), 'caption')} {verb} empty: {format_names(places)}"]
 
     def content_observations(self) -> list[str]:
         """Return a remark on images that are in the data twice: the captions of each are wrong for the other."""

@@ -83,12 +83,15 @@ class PerceptionData(Data):
             parts = ["all"] * len(right) if subsets is None else as_texts(subsets, "subsets")
             if len({len(item_images), len(right), len(wrong), len(parts)}) > 1:
                 raise RequestError(
-                    f"got {plural(len(item_images), 'image')}, {len(right):,} positives, {len(wrong):,} negatives and "
-                    f"{len(parts):,} subsets; give one of each for each item"
+                    f"got {plural(len(item_images), 'image')}, {plural(len(right), 'positive')}, "
+                    f"{plural(len(wrong), 'negative')} and {plural(len(parts), 'subset')}; give one of each for each "
+                    "item"
                 )
             names = None if names is None else as_list(names, "names")
             if names is not None and len(names) != len(item_images):
-                raise RequestError(f"got {len(names):,} names for {len(item_images):,} images; give one for each")
+                raise RequestError(
+                    f"got {plural(len(names), 'name')} for {plural(len(item_images), 'image')}; give one for each"
+                )
             first, item_image = distinct_images(item_images)
             kept_names = None if names is None else [names[i] for i in first]
             sources = as_image_sources([item_images[i] for i in first], root, kept_names)
@@ -211,7 +214,9 @@ class PerceptionData(Data):
         images_per_item = self.item_images.shape[1]
         count = min(n // images_per_item, len(self.item_images))
         if count < 1:
-            raise RequestError(f"a limit of {n} images leaves no item of {images_per_item} images; give more")
+            raise RequestError(
+                f"a limit of {plural(n, 'image')} leaves no item of {plural(images_per_item, 'image')}; give more"
+            )
         return np.unique(self.item_images[spread_indices(len(self.item_images), count)])
 
 

@@ -33,8 +33,8 @@ def _pair_each(
     image_list, captions = as_list(images, "images"), as_list(texts, "captions")
     if len(image_list) != len(captions):
         raise RequestError(
-            f"got {len(image_list):,} images and {len(captions):,} captions; give a caption, or a list of captions, "
-            "for each image"
+            f"got {plural(len(image_list), 'image')} and {plural(len(captions), 'caption')}; give a caption, or a "
+            "list of captions, for each image"
         )
     first, index = distinct_images(image_list)
     pairs: list[tuple[int, int]] = []
@@ -171,7 +171,9 @@ class RetrievalData(Data):
         problems = []
         keys = [image.key for image in self.images]
         if len(self.texts) != len(self.image_of_text):
-            problems.append(f"has {len(self.texts):,} texts but {len(self.image_of_text):,} images named for them")
+            problems.append(
+                f"has {plural(len(self.texts), 'text')} but {plural(len(self.image_of_text), 'image')} named for them"
+            )
         lowest = NO_IMAGE if self.distractors_allowed else 0
         orphans = [repr(self.texts[j]) for j, i in enumerate(self.image_of_text) if not lowest <= i < len(keys)]
         if orphans:
@@ -207,7 +209,7 @@ class RetrievalData(Data):
         if images_of_empty:
             count, verb = len(images_of_empty), "is" if len(images_of_empty) == 1 else "are"
             observations.append(
-                f"{count:,} of {len(self.texts):,} captions {verb} empty, of {format_names(images_of_empty)}"
+                f"{count:,} of {plural(len(self.texts), 'caption')} {verb} empty, of {format_names(images_of_empty)}"
             )
         images = len(self.images) - len(np.unique(self.pairs[:, 0]))
         texts = int((self.image_of_text == NO_IMAGE).sum())
@@ -227,7 +229,7 @@ class RetrievalData(Data):
         new_image = new_indices(image_indices, len(self.images))
         pairs = self.pairs[new_image[self.pairs[:, 0]] >= 0]
         if not len(pairs):
-            raise RequestError(f"a limit of {n} images leaves none with a caption; give more")
+            raise RequestError(f"a limit of {plural(n, 'image')} leaves none with a caption; give more")
         # Of the texts without an image as large a share is kept as of the images.
         distractors = np.flatnonzero(self.image_of_text == NO_IMAGE)
         distractors = distractors[spread_indices(len(distractors), len(distractors) * n // len(self.images))]

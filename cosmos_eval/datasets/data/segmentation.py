@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cosmos_core.errors import RequestError, naming
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.colours import default_palette
 from cosmos_eval.datasets.consistency import find_broken_texts
 from cosmos_eval.datasets.data.base import Data, spread_indices
@@ -68,7 +69,9 @@ class SegmentationData(Data):
             colours = default_palette(len(class_list)) if palette is None else list(palette)
             sources, mask_list = as_image_sources(images, root, names), as_list(masks, "masks")
             if len(mask_list) != len(sources):
-                raise RequestError(f"got {len(sources):,} images and {len(mask_list):,} masks; give one for each")
+                raise RequestError(
+                    f"got {plural(len(sources), 'image')} and {plural(len(mask_list), 'mask')}; give one for each"
+                )
             keys = [source.key for source in sources]
             return cls(sources, as_masks(mask_list, keys, len(class_list)), class_list, colours, name=name)
 
@@ -76,7 +79,9 @@ class SegmentationData(Data):
         data = super().normalised()
         class_names, masks = as_texts(self.class_names, "class_names"), as_list(self.masks, "masks")
         if len(masks) != len(data.images):
-            raise RequestError(f"has {len(data.images):,} images and {len(masks):,} masks; give one for each image")
+            raise RequestError(
+                f"has {plural(len(data.images), 'image')} and {plural(len(masks), 'mask')}; give one for each image"
+            )
         keys = [image.key for image in data.images]
         palette = list(self.palette) if len(self.palette) else default_palette(len(class_names))
         return data.replaced(masks=as_masks(masks, keys, len(class_names)), class_names=class_names, palette=palette)
@@ -95,9 +100,13 @@ class SegmentationData(Data):
         problems = find_broken_texts("class names", self.class_names)
         keys = [image.key for image in self.images]
         if [mask.key for mask in self.masks] != keys:
-            problems.append(f"has {len(keys):,} images, and {len(self.masks):,} masks that do not belong to them")
+            problems.append(
+                f"has {plural(len(keys), 'image')}, and {plural(len(self.masks), 'mask')} that do not belong to them"
+            )
         if len(self.palette) != len(self.class_names):
-            problems.append(f"has {len(self.class_names):,} classes and {len(self.palette):,} colours")
+            problems.append(
+                f"has {plural(len(self.class_names), 'class', 'classes')} and {plural(len(self.palette), 'colour')}"
+            )
         return problems
 
     def subset(self, n: int) -> Self:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from PIL import Image
 
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data
 from cosmos_eval.datasets.data.classification import ClassificationData
@@ -67,8 +68,8 @@ class SplitData(Data):
             if leaked:
                 verb = "is" if len(leaked) == 1 else "are"
                 remarks.append(
-                    f"{len(leaked):,} of {len(self.test.images):,} evaluated images {verb} in the split {name}, too: "
-                    f"{format_names(leaked)}"
+                    f"{len(leaked):,} of {plural(len(self.test.images), 'evaluated image')} {verb} in the split "
+                    f"{name}, too: {format_names(leaked)}"
                 )
         return remarks
 

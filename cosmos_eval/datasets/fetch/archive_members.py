@@ -147,11 +147,11 @@ class ArchiveReader:
             kind = stat.S_IFMT(mode)
             if kind == stat.S_IFLNK:
                 if info.file_size > 4096:
-                    raise self.refuse(f"has a link {printable(info.filename)} that is no path")
+                    raise self.refuse(f"has a link {printable(info.filename)} that is not a path")
                 target = archive.read(info).decode("utf-8", "surrogateescape")
                 yield ArchiveMember(path, 0, iter(()), self._checked_target(path, target, is_hard=False))
             elif kind not in (0, stat.S_IFREG):
-                raise self.refuse(f"has {printable(info.filename)}, which is no file")
+                raise self.refuse(f"has {printable(info.filename)}, which is not a file")
             else:
                 self._require_honest(info.file_size)
                 yield ArchiveMember(path, info.file_size, self._zip_content(archive, info))

@@ -9,7 +9,7 @@ class FetchStopped(Exception):
 
 
 class ByteProgress:
-    """Bytes of all threads, told in whole units."""
+    """Bytes of all threads, reported in whole units."""
 
     def __init__(self, advance: Callable[[int], None], unit_bytes: int, stop: Event) -> None:
         self.tell, self.unit_bytes, self.stop = advance, unit_bytes, stop

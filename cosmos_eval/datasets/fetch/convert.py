@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cosmos_core.printable import plural
 from cosmos_core.tar_files import MOST_CONTENT, LocalBytes, TarError, is_side_file, members
 from cosmos_core.text_files import parse_integer, read_lines
 from cosmos_eval.datasets.dataset_checks import is_outside_folder
@@ -127,7 +128,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         with parquet.ParquetFile(path) as file:
             if file.metadata.num_rows > MOST_ROWS:
-                raise _refuse(path.name, f"has {file.metadata.num_rows:,} rows")
+                raise _refuse(path.name, f"has {plural(file.metadata.num_rows, 'row')}")
             for i in range(file.num_row_groups):
                 size = file.metadata.row_group(i).total_byte_size
                 if size > MOST_ROW_GROUP_BYTES:
@@ -185,7 +186,7 @@ def _shard_samples(path: Path) -> Iterator[tuple[str, str, str, bytes]]:
                 if member.kind == "a folder" or is_side_file(member.name):
                     continue
                 if member.refusal() or member.size > min(MOST_IMAGE_BYTES, MOST_CONTENT):
-                    raise _refuse(path.name, f"has {member.name[:80]!r}, which is no image of a dataset")
+                    raise _refuse(path.name, f"has {member.name[:80]!r}, which is not an image of a dataset")
                 stem, _, ending = member.name.partition(".")
                 if stem != name:
                     name, image, label = stem, None, None

@@ -25,8 +25,8 @@ class Digests:
             self._hashes["git"] = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
     def update(self, content: bytes) -> None:
-        for one in self._hashes.values():
-            one.update(content)
+        for hash_ in self._hashes.values():
+            hash_.update(content)
 
     def add_file(self, path: Path) -> None:
         """The bytes that an earlier process received."""

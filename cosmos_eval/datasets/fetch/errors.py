@@ -38,5 +38,5 @@ class FetchError(RequestError):
 
     @property
     def may_another_source_help(self) -> bool:
-        """Whether a mirror is worth a try; a full disk is as full for every source."""
+        """Whether another source may succeed; a full disk, for example, is full for every source."""
         return self.kind not in ("disk", "offline", "in-use")

@@ -124,12 +124,12 @@ class _Fetching:
         self.failed: list[str] = []
 
     def run(self) -> FetchReport:
-        from_files = [one for one in self.plan.fetched if one.first.kind != "addresses"]
+        from_files = [planned for planned in self.plan.fetched if planned.first.kind != "addresses"]
         if from_files:
             self.fetch_all([_Job(planned, planned.sources) for planned in from_files])
         for planned in self.plan.fetched:
             if planned.first.kind == "addresses":  # in a table that is an artifact of its own, fetched above
-                self.attempt(planned.artifact.name, lambda one=planned: self.fetch_single_images(one))  # type: ignore[misc]
+                self.attempt(planned.artifact.name, lambda planned=planned: self.fetch_single_images(planned))  # type: ignore[misc]
         for step in self.plan.prepare:
             self.attempt(f"data prepare {step}", lambda name=step: self.prepare(name))  # type: ignore[misc]
         return FetchReport(tuple(self.fetched), tuple(self.failed))
@@ -263,7 +263,7 @@ class _Fetching:
             convert(source.convert, received.files, artifact, self.data_root, staging, write_manifest, self.reporter)
         elif unpack is not None:
             for i, file in enumerate(received.files):
-                # only the last one is told of: what the manifest says is then true of all
+                # the manifest is written with the last one, when what it says is true of all
                 last = i == len(received.files) - 1
                 unpack_archive(
                     file.path,

@@ -74,7 +74,8 @@ def resolve_revision(repository: str, revision: str | None) -> str:
     require_online()
     if revision is not None and SHORT_COMMIT.fullmatch(revision):
         commits = _ask(
-            repository, lambda api: [one.commit_id for one in api.list_repo_commits(repository, repo_type="dataset")]
+            repository,
+            lambda api: [commit.commit_id for commit in api.list_repo_commits(repository, repo_type="dataset")],
         )
         fitting = sorted({commit for commit in commits if commit.startswith(revision)})
         if len(fitting) != 1:

@@ -1,4 +1,4 @@
-"""How large datasets of the hub are of which nobody wrote it down: the hub is asked before the user is.
+"""Sizes of datasets of the hub that no definition gives: the hub is asked for them before the user is asked.
 
 A plan is made without network. Of a user's own definition it then has no size, and nobody can decide on "size not
 known". Only the list of files is asked for, and nothing is fetched.
@@ -15,13 +15,17 @@ THREADS = 4
 
 
 def ask_for_sizes(plan: FetchPlan) -> FetchPlan:
-    """The plan with the sizes that the hub tells, as far as it answers; what else it says is told when fetching."""
-    unknown = [one for one in plan.fetched if one.first.kind == "hub" and one.first.known_size is None]
+    """The plan with the sizes that the hub gives, as far as it answers; other errors are reported when fetching."""
+    unknown = [planned for planned in plan.fetched if planned.first.kind == "hub" and planned.first.known_size is None]
     if not unknown:
         return plan
     with ThreadPoolExecutor(THREADS, "ask-size") as pool:
         sizes = dict(
-            zip((one.artifact.name for one in unknown), pool.map(lambda one: _size(one, plan), unknown), strict=True)
+            zip(
+                (planned.artifact.name for planned in unknown),
+                pool.map(lambda planned: _size(planned, plan), unknown),
+                strict=True,
+            )
         )
 
     def with_size(planned: Planned) -> Planned:

@@ -52,7 +52,7 @@ def list_sources(table: Table) -> list[Row]:
     """One row for each set of benchmarks that need the same data, sorted by name."""
     together: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Recipe]] = {}
     for _, recipe in sorted(table.recipes.items()):
-        together.setdefault((tuple(one.name for one in recipe.artifacts), recipe.prepare), []).append(recipe)
+        together.setdefault((tuple(artifact.name for artifact in recipe.artifacts), recipe.prepare), []).append(recipe)
     return [
         Row(
             tuple(recipe.benchmark for recipe in recipes),

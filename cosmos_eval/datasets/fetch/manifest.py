@@ -128,7 +128,7 @@ def _is_entry(entry: Any) -> bool:
     if not isinstance(entry, dict) or not isinstance(entry.get("files"), list):
         return False
     lists = [entry.get("provides"), entry.get("benchmarks", [])]
-    return all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in lists) and all(
+    return all(isinstance(list_, list) and all(isinstance(text, str) for text in list_) for list_ in lists) and all(
         isinstance(file, dict)
         and isinstance(file.get("name"), str)
         and isinstance(file.get("sha256"), str)

@@ -159,7 +159,7 @@ class _OwnReader(TableReader):
         return value
 
     def address(self, url: Any, at: Keys) -> None:
-        """Refuse what is no address of a file, and one with a password, which would be written into results."""
+        """Refuse what is not an address of a file, and one with a password, which would be written into results."""
         self.of_type(url, str, at)
         try:
             parts = urlsplit(url)
@@ -169,7 +169,7 @@ class _OwnReader(TableReader):
         except ValueError:
             parts, has_host = urlsplit(""), False
         if not has_host or not re.fullmatch(r"[!-~]+", url) or len(url) > LONGEST_URL:
-            raise self.refuse(at, f"{short_repr(url)} is no address that begins with https:// or http://")
+            raise self.refuse(at, f"{short_repr(url)} is not an address that begins with https:// or http://")
         if parts.username is not None or parts.password is not None:
             raise self.refuse(at, "an address with a user or a password would be written into results; leave it out")
         if not PurePosixPath(parts.path).name:

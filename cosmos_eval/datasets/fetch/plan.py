@@ -96,7 +96,7 @@ class FetchPlan:
     @property
     def incomplete(self) -> tuple[str, ...]:
         """Benchmarks whose data are not complete after fetching."""
-        names = {name for one in self.by_hand for name in one.benchmarks} | {name for name, _ in self.without_source}
+        names = {name for step in self.by_hand for name in step.benchmarks} | {name for name, _ in self.without_source}
         return tuple(name for name in self.benchmarks if name in names)
 
     @property
@@ -108,24 +108,25 @@ class FetchPlan:
     @property
     def download(self) -> Amount:
         """Bytes over the network; an archive that holds several artifacts counts once."""
-        archives = {one.artifact.landing(one.first): one for one in self.fetched if one.is_unpacked}
-        kept = [one for one in self.fetched if not one.is_unpacked]
+        archives = {planned.artifact.landing(planned.first): planned for planned in self.fetched if planned.is_unpacked}
+        kept = [planned for planned in self.fetched if not planned.is_unpacked]
         counted = [*archives.values(), *kept]
-        sizes = [one.download_size for one in counted]
-        exact = all(one.first.size is not None for one in counted)
+        sizes = [planned.download_size for planned in counted]
+        exact = all(planned.first.size is not None for planned in counted)
         return Amount(sum(size or 0 for size in sizes), exact, sizes.count(None))
 
     @property
     def kept(self) -> Amount:
         """Bytes on disk after unpacking, about."""
-        sizes = [one.kept_size for one in self.fetched]
-        exact = all(one.first.size is not None and not one.is_unpacked for one in self.fetched)
+        sizes = [planned.kept_size for planned in self.fetched]
+        exact = all(planned.first.size is not None and not planned.is_unpacked for planned in self.fetched)
         return Amount(sum(size or 0 for size in sizes), exact, sizes.count(None))
 
     @property
     def disk_needed(self) -> Amount:
         """Bytes on disk while unpacking, at most: all archives and all that comes out of them."""
-        archives = {one.artifact.landing(one.first): one.download_size or 0 for one in self.fetched if one.is_unpacked}
+        unpacked = [planned for planned in self.fetched if planned.is_unpacked]
+        archives = {planned.artifact.landing(planned.first): planned.download_size or 0 for planned in unpacked}
         kept = self.kept
         return Amount(kept.size + sum(archives.values()), kept.is_exact, kept.unknown)
 
@@ -191,9 +192,9 @@ def make_fetch_plan(
             by_hand.append(ByHand(artifact, missing_for))
     _refuse_idle_acceptance(accepted_terms, fetched, there, recipes)
     _refuse_conflicts(fetched)
-    left = {user for one in by_hand for user in one.benchmarks}
+    left = {user for step in by_hand for user in step.benchmarks}
     steps = dict.fromkeys(step for name, recipe in recipes.items() if name not in left for step in recipe.prepare)
-    busy = left | {user for one in fetched for user in one.benchmarks}
+    busy = left | {user for planned in fetched for user in planned.benchmarks}
     return FetchPlan(
         data_root,
         tuple(by_name),
@@ -255,7 +256,7 @@ def _lacks_files(artifact: Artifact, data_root: Path, manifest: Mapping[str, Any
 
 
 def _read_manifest(data_root: Path) -> dict[str, dict[str, Any]]:
-    """The manifest of a data root; empty where it cannot be read, which is told when it would be written."""
+    """The manifest of a data root; empty where it cannot be read, which is reported when it would be written."""
     try:
         return read_manifest(data_root)
     except (RequestError, OSError):
@@ -284,7 +285,7 @@ def read_paths(dataset: dict[str, Any]) -> list[list[str]]:
     if reader not in READERS.names():
         return []
     values = [value for key, value in dataset.items() if reader_info(reader).kind(key) == PATH]
-    return [[value] if isinstance(value, str) else [str(one) for one in value] for value in values]
+    return [[value] if isinstance(value, str) else [str(path) for path in value] for value in values]
 
 
 def _is_complete(path: Path) -> bool:
@@ -350,12 +351,12 @@ def _refuse_idle_acceptance(
     accepted_terms: Sequence[str], fetched: Sequence[Planned], there: Sequence[Artifact], recipes: dict[str, Recipe]
 ) -> None:
     """Refuse accepted terms that nothing needs: the user means a source that was not named."""
-    used = {name for one in fetched for name in one.accepted_terms}
+    used = {name for planned in fetched for name in planned.accepted_terms}
     for name in accepted_terms:
         artifacts = recipes[name].artifacts if name in recipes else ()
         copies = [source.name for artifact in artifacts for source in artifact.sources if source.restricted_copy]
-        restricted = [one for one in artifacts if any(source.restricted_copy for source in one.sources)]
-        if name in used or (restricted and all(one in there for one in restricted)):
+        restricted = [artifact for artifact in artifacts if any(source.restricted_copy for source in artifact.sources)]
+        if name in used or (restricted and all(artifact in there for artifact in restricted)):
             continue
         if copies:
             raise RequestError(f"--accept-terms {name} needs the copy to take as well: --source {' or '.join(copies)}")

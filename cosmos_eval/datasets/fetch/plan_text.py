@@ -25,8 +25,8 @@ def describe_plan(plan: FetchPlan) -> list[str]:
         lines.append(f"already there: {', '.join(artifact.name for artifact in plan.there)}")
     for step in plan.prepare:
         lines.append(f"then made: masks, by 'data prepare {step}'")
-    for one in plan.by_hand:
-        lines += _describe_by_hand(one, plan.data_root)
+    for by_hand in plan.by_hand:
+        lines += _describe_by_hand(by_hand, plan.data_root)
     if plan.by_hand:
         lines.append("once that is done, give the same command again: it does what is left and checks the data")
     for name, needs in plan.without_source:
@@ -50,7 +50,7 @@ def _describe_planned(planned: Planned) -> Iterator[str]:
         others = ", ".join(f"{source.name} ({source.page})" for source in planned.sources[1:])
         yield f"    if that fails, from {others}"
     if first.access == "token" and artifact.manual:
-        yield f"    or by hand, from {artifact.manual[0].page}: --source {artifact.manual[0].name} tells the steps"
+        yield f"    or by hand, from {artifact.manual[0].page}: --source {artifact.manual[0].name} lists the steps"
     for source in planned.sources:
         for remark in source_remarks(source):
             yield f"    {source.name}: {remark}"
@@ -61,9 +61,9 @@ def _describe_planned(planned: Planned) -> Iterator[str]:
             )
 
 
-def _describe_by_hand(one: ByHand, data_root: Path) -> Iterator[str]:
-    artifact = one.artifact
-    yield f"by hand, {artifact.name} for {', '.join(one.benchmarks)} (terms: {artifact.terms}):"
+def _describe_by_hand(by_hand: ByHand, data_root: Path) -> Iterator[str]:
+    artifact = by_hand.artifact
+    yield f"by hand, {artifact.name} for {', '.join(by_hand.benchmarks)} (terms: {artifact.terms}):"
     number = 0
     for source in artifact.manual:
         asks = "" if source.access == "open" else f" ({source.access})"
@@ -76,7 +76,7 @@ def _describe_by_hand(one: ByHand, data_root: Path) -> Iterator[str]:
         if source.restricted_copy:
             yield (
                 f"  or, only if you accept the terms above, a copy by others, {source.page}: "
-                f"--source {source.name} --accept-terms {one.benchmarks[0]}"
+                f"--source {source.name} --accept-terms {by_hand.benchmarks[0]}"
             )
             for remark in source_remarks(source):
                 yield f"    {source.name}: {remark}"

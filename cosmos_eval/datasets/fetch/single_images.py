@@ -87,7 +87,7 @@ def read_addresses(table: Path) -> dict[str, str]:
     """Image id -> address.
 
     Raises:
-        RequestError: unreadable, no such columns, or an id that is no number.
+        RequestError: unreadable, no such columns, or an id that is not a number.
     """
     if not table.is_file():
         raise RequestError(f"{table} is not there, which has the addresses of the images; fetch it first")
@@ -152,4 +152,4 @@ def _manifest_files(folder: Path, addresses: dict[str, str]) -> Iterator[Manifes
         elif path.is_dir():
             path.rmdir()
         else:
-            path.unlink()  # what is no image, and what was not received to its end
+            path.unlink()  # what is not an image, and what was not received to its end

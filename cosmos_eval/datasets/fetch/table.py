@@ -60,7 +60,7 @@ class Source:
     files: tuple[str, ...] = ()
     """Of the hub: patterns of paths in the repository. Of `addresses`: the file below the data root that has them."""
     file_name: str = ""
-    """Of a Drive file, whose address does not tell it."""
+    """Of a Drive file, whose address does not contain it."""
     revision: str | None = None
     """Commit of the hub or of a repository in the URL; a short one is resolved when it is fetched."""
     size: int | None = None

@@ -153,7 +153,7 @@ class TableReader:
             if one.type == tuple[str, ...]:
                 given = self.texts(given, (*at, one.name))
             elif one.type in PLAIN:
-                if type(given) is not PLAIN[one.type]:  # not isinstance: a truth value is no number of bytes
+                if type(given) is not PLAIN[one.type]:  # not isinstance: a truth value is not a number of bytes
                     raise self.refuse((*at, one.name), f"{one.name} cannot be {short_repr(given)}")
                 if isinstance(given, int) and PLAIN[one.type] is int and given <= 0:
                     raise self.refuse((*at, one.name), f"{one.name} must be above 0")

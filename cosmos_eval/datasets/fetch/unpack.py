@@ -26,7 +26,7 @@ from cosmos_eval.datasets.fetch.transfer import SPARE_BYTES
 from cosmos_eval.progress import Reporter, Silent, report_if_slow
 
 CHECK_EVERY = 256 * 10**6
-"""Bytes between two looks at the free disk, where the archive does not tell beforehand how much comes out of it."""
+"""Bytes between two looks at the free disk, where the archive does not say beforehand how much it holds."""
 MAX_STATE_BYTES = 10_000
 UNFINISHED = ".unfinished"
 """Name, in the staging folder, of the file that is being written."""

@@ -45,8 +45,8 @@ def read_caption_files(benchmark: Any, data_root: Path) -> Data:
         captions[language] = [line.strip() for line in _read_lines(path)]
         if len(captions[language]) != len(names):
             checker.add_problem(
-                f"has {len(captions[language]):,} captions in {path} for the {len(names):,} images of {names_path}; "
-                "they belong together line by line: fetch both again"
+                f"has {plural(len(captions[language]), 'caption')} in {path} for the {plural(len(names), 'image')} of "
+                f"{names_path}; they belong together line by line: fetch both again"
             )
     checker.raise_if_problems()
     return checker.finish(MultilingualRetrievalData.from_captions([FileImage(n, folder / n) for n in names], captions))

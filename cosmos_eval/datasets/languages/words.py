@@ -7,8 +7,8 @@
         sw: {class_names: swahili.txt, templates: ["picha ya {c}."]}
 
 `class_names` is a list in the order of the classes, or a map from class name (of `prompts`, or of the dataset) to the
-name in the language. With a map, classes that it does not have are no candidates in that language, and their images are
-left out there, as Babel-ImageNet does.
+name in the language. With a map, classes that it does not have are not candidates in that language, and their images
+are left out there, as Babel-ImageNet does.
 """
 
 import hashlib
@@ -80,7 +80,7 @@ def languages_of(benchmark: Any) -> list[LanguageWords]:
 def digest_words(words: Sequence[LanguageWords]) -> str:
     """Return the SHA-256 of all that is asked, in hexadecimal."""
     values = [
-        [one.code, list(one.class_names), one.classes and list(one.classes), list(one.templates)] for one in words
+        [part.code, list(part.class_names), part.classes and list(part.classes), list(part.templates)] for part in words
     ]
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -101,8 +101,8 @@ def resolve_languages(section: Mapping[str, Any], folder: Path | None, error: Ma
         raise error("only must be a list of languages of the set")
     words = [] if name is None else (_imagenet() if name == "imagenet" else _babel_imagenet())
     if only is not None:
-        by_code = {one.code: one for one in words}
-        # YAML reads `no` as False, and a list of a list is no code either
+        by_code = {language.code: language for language in words}
+        # YAML reads `no` as False, and a list of a list is not a code either
         if not all(isinstance(code, str) and code in by_code for code in only) or len(set(only)) < len(only):
             raise error(f"only must have different languages of {name}: {', '.join(by_code)}")
         words = [by_code[code] for code in only]
@@ -111,7 +111,7 @@ def resolve_languages(section: Mapping[str, Any], folder: Path | None, error: Ma
     words = [*words, *(_own(code, value, folder, error) for code, value in own.items())]
     if not words:
         raise error(f"name a set ({' or '.join(SETS)}), or give own languages")
-    twice = [code for code, count in Counter(one.code for one in words).items() if count > 1]
+    twice = [code for code, count in Counter(language.code for language in words).items() if count > 1]
     if twice:
         raise error(
             f"{', '.join(twice)} of own is also in the set {name}; leave it out with only, or give another code"
@@ -121,7 +121,7 @@ def resolve_languages(section: Mapping[str, Any], folder: Path | None, error: Ma
 
 def _own(code: Any, value: Any, folder: Path | None, error: MakeError) -> LanguageWords:
     if not isinstance(code, str) or not LANGUAGE_CODE.fullmatch(code):
-        raise error(f"{short_repr(code)} is no code of a language; write letters, digits, - and _, such as zh-Hans")
+        raise error(f"{short_repr(code)} is not a code of a language; write letters, digits, - and _, such as zh-Hans")
 
     def of_language(message: str) -> RequestError:
         return error(f"{code}: {message}")

@@ -14,6 +14,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
+from cosmos_core.printable import plural
 from cosmos_core.text_files import impostor_at, read_lines
 from cosmos_eval.datasets.dataset_checks import is_outside_folder
 from cosmos_eval.datasets.mat_structs import MatError, read_number_matrix
@@ -51,7 +52,7 @@ def prepare_context(data_root: Path, out: Path, reporter: Reporter) -> PreparedM
     if not with_map or len(with_map) < len(names):
         # an archive that is only half unpacked would give a short list, and an existing list is never written again
         raise RequestError(
-            f"{maps} has {len(with_map):,} label maps of the {len(names):,} in {list_path}; unpack it again"
+            f"{maps} has {plural(len(with_map), 'label map')} of the {len(names):,} in {list_path}; unpack it again"
         )
     folder = out / voc_folder / "SegmentationClassContext"
     prepared = write_masks(

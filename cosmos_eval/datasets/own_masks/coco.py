@@ -16,7 +16,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.coco_regions import ShapeError, area_of, draw_runs, read_runs
 from cosmos_eval.datasets.consistency import format_names
@@ -99,7 +99,7 @@ class CocoImages:
             background: class of the pixels in no region; None: they are ignored.
 
         Raises:
-            DataProblems: a category with annotations that is no class, or a background that is none.
+            DataProblems: a category with annotations that is not a class, or a background that is none.
         """
         if background is not None and background not in class_names:
             checker.refuse(
@@ -131,7 +131,7 @@ class CocoImages:
             empty = [mask.key for mask in masks if not mask.regions]
             if empty:
                 checker.add_remark(
-                    f"{len(empty):,} images have no annotation, and all of their pixels are ignored "
+                    f"all pixels of {plural(len(empty), 'image')} without an annotation are ignored "
                     f"(dataset.background would give them a class): {format_names(empty)}"
                 )
         return masks

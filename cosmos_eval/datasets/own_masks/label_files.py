@@ -66,7 +66,7 @@ class FileMask(Mask):
         """Return the labels (H, W) uint8.
 
         Raises:
-            RequestError: unreadable, a value that is no class, or a colour that is not in the map; names the file.
+            RequestError: unreadable, a value that is not a class, or a colour that is not in the map; names the file.
         """
         image = self._decode()
         if self.rules.colours or image.mode in COLOUR_MODES:
@@ -96,7 +96,7 @@ class FileMask(Mask):
             else:
                 advice = "save class indices as PNG"
             raise RequestError(
-                f"the mask {printable(self.path)} has values that are no class indices ({image.mode}); {advice}"
+                f"the mask {printable(self.path)} has values that are not class indices ({image.mode}); {advice}"
             )
         return image
 
@@ -133,8 +133,8 @@ class FileMask(Mask):
             )
         if image.mode not in ("1", "L", "P", *COLOUR_MODES):
             raise RequestError(
-                f"the mask {printable(self.path)} has more than 8 bits per pixel ({image.mode}), which are no colours; "
-                "leave dataset.colours out, or save colours"
+                f"the mask {printable(self.path)} has more than 8 bits per pixel ({image.mode}), not colours; leave "
+                " dataset.colours out, or save colours"
             )
         codes = _encode_colours(np.asarray(image.convert("RGB")))
         labels: np.ndarray = _class_table(self.rules.colours or self.rules.palette)[codes]

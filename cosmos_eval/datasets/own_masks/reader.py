@@ -61,7 +61,7 @@ def read_masks(benchmark: Any, data_root: Path) -> Data:
 
     Raises:
         DataProblems: folders, masks or listed images are missing; sizes, formats or orientations that do not fit;
-            options that do not fit the masks; categories that are no classes. Everything that was found, at once.
+            options that do not fit the masks; categories that are not classes. Everything that was found, at once.
     """
     checker = DatasetChecker(benchmark, data_root)
     image_folder, masks_path = checker.require(checker.find_path("images", "folder"), _find_masks(checker))
@@ -153,15 +153,15 @@ def _select_images(checker: DatasetChecker, coco: Any, keys: list[str], image_fo
     if "list" in checker.options:
         absent = [key for key in keys if key not in coco.sizes]
         if absent:
-            checker.refuse(f"lists {len(absent):,} images that are not in {coco.path}: {format_names(absent)}")
+            checker.refuse(f"lists {plural(len(absent), 'image')} that are not in {coco.path}: {format_names(absent)}")
         coco.sizes = {key: coco.sizes[key] for key in keys}
         return
     unlisted = [key for key in keys if key not in coco.sizes]
     if unlisted:
         verb = "is" if len(unlisted) == 1 else "are"
         checker.add_remark(
-            f"{len(unlisted):,} of {len(keys):,} images in {image_folder.name} {verb} not in {coco.path.name} and not "
-            f"read: {format_names(unlisted)}"
+            f"{len(unlisted):,} of {plural(len(keys), 'image')} in {image_folder.name} {verb} not in {coco.path.name} "
+            f"and not read: {format_names(unlisted)}"
         )
 
 
@@ -188,8 +188,8 @@ def _list_masks(
     several = [stem for stem in map(_stem, keys) if len(masks_of_stem.get(stem, ())) > 1]
     if several:
         checker.refuse(
-            f"has {len(several):,} images with several masks in {mask_folder}: {format_names(several)}; keep one of "
-            "each, or give dataset.mask_suffix"
+            f"has {plural(len(several), 'image')} with several masks in {mask_folder}: {format_names(several)}; keep "
+            "one of each, or give dataset.mask_suffix"
         )
     missing = [key for key in keys if _stem(key) not in masks_of_stem]
     if missing:
@@ -201,7 +201,10 @@ def _list_masks(
         )
     orphans = sorted(masks_of_stem.keys() - set(map(_stem, keys)))
     if orphans and "list" not in checker.options:
-        checker.add_remark(f"{len(orphans):,} masks belong to no image and are not read: {format_names(orphans)}")
+        unread = plural(
+            len(orphans), "mask belongs to no image and is not read", "masks belong to no image and are not read"
+        )
+        checker.add_remark(f"{unread}: {format_names(orphans)}")
     turned = checker.options.get("exif") == APPLY
     return [FileMask(key, mask_folder / masks_of_stem[_stem(key)][0], rules, turned) for key in keys]
 
@@ -295,7 +298,10 @@ def _read_palette(
     if "palette" in checker.options:
         palette = [parse_colour(written) for written in checker.options["palette"]]
         if len(palette) != len(class_names):
-            checker.refuse(f"has {len(palette):,} colours in dataset.palette for {len(class_names):,} classes")
+            checker.refuse(
+                f"has {plural(len(palette), 'colour')} in dataset.palette for "
+                f"{plural(len(class_names), 'class', 'classes')}"
+            )
         return palette
     palette = default_palette(len(class_names))
     for colour, label in reversed(colours):  # the first one stays

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import parse_integer
 from cosmos_eval.datasets.class_order import check_class_order
@@ -105,7 +106,8 @@ def _map_names(names: Mapping[str, str], labels: Sequence[str], checker: Any) ->
     nameless = [label for label in labels if label not in names]
     if nameless:
         checker.refuse(
-            f"has no class name for {len(nameless):,} labels: {format_names(nameless)}; add them to prompts.class_names"
+            f"has no class name for {plural(len(nameless), 'label')}: {format_names(nameless)}; add them to "
+            "prompts.class_names"
         )
     return [names[label] for label in labels]
 
@@ -182,7 +184,7 @@ def build_perception(rows: Rows, benchmark: Any) -> PerceptionData:
             rows.refuse_value(row, positive, f"{len(right):,} right captions; an item has one: write a row for each")
         if choices and len(wrong) != len(choices[0]) - 1:
             expected = f"{len(choices[0]) - 1:,} as in the first row"
-            rows.refuse_value(row, negatives[0], f"{len(wrong):,} wrong captions, in place of {expected}")
+            rows.refuse_value(row, negatives[0], f"{plural(len(wrong), 'wrong caption')}, in place of {expected}")
         images.append(row.image)
         choices.append([*right, *wrong])
         subsets += rows.texts(row, subset) or ["all"]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import MAX_NAMES, format_names
 from cosmos_eval.datasets.dataset_checks import DatasetChecker, is_outside_folder
 from cosmos_eval.datasets.image_folder import is_side_folder
@@ -125,6 +126,6 @@ def _refuse_incomplete(names: Sequence[str], where: object, checker: DatasetChec
         if missing:
             shown = [f"{start}-{number:05d}-of-{total}{end}{SUFFIX}" for number in missing[: MAX_NAMES + 1]]
             checker.refuse(
-                f"needs {int(total):,} files {start}-*-of-{total}{end}{SUFFIX} in {where}, found {len(numbers):,}; "
-                f"missing: {format_names(shown)}{checker.take_hint()}"
+                f"needs {plural(int(total), 'file')} {start}-*-of-{total}{end}{SUFFIX} in {where}, found "
+                f"{len(numbers):,}; missing: {format_names(shown)}{checker.take_hint()}"
             )

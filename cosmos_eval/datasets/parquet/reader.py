@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.parquet.building import BUILDERS
@@ -55,10 +56,13 @@ def read_tables(benchmark: Any, checker: DatasetChecker, folder: Path, names: Se
     tables = [TableFile(name, folder / name) for name in names]
     total = sum(table.row_count for table in tables)
     if total > MAX_ROWS:
-        checker.refuse(f"has {total:,} rows in {folder}, more than the {MAX_ROWS:,} that are read; give fewer files")
+        checker.refuse(
+            f"has {plural(total, 'row')} in {folder}, more than the {MAX_ROWS:,} that are read; give fewer files"
+        )
     empty = [table.name for table in tables if not table.row_count]
     if empty and total:
-        checker.add_remark(f"{len(empty):,} of {len(tables):,} Parquet files have no rows: {', '.join(empty[:3])}")
+        of_all = plural(len(tables), "Parquet file")
+        checker.add_remark(f"{len(empty):,} of {of_all} without rows: {', '.join(empty[:3])}")
     if not total:
         checker.refuse(f"has no rows in {folder / names[0]}")
     rows = Rows(tables, folder, checker)

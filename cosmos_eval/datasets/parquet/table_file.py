@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import JsonError, load_json
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_core.text_files import impostor_of, open_regular
 
 MAGIC = b"PAR1"
@@ -91,8 +91,10 @@ class TableFile:
         with naming_damage(self.path):
             rows = tuple(self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups))
         if sum(rows) != self.row_count or any(count < 0 for count in rows):
-            raise RequestError(f"cannot read {printable(self.path)}: its row groups have {sum(rows):,} rows, but the "
-                               f"file announces {self.row_count:,}; download it again")  # fmt: skip
+            raise RequestError(
+                f"cannot read {printable(self.path)}: its row groups have {plural(sum(rows), 'row')}, but the file "
+                f"announces {self.row_count:,}; download it again"
+            )
         return rows
 
     def group_bytes(self, group: int) -> int:
@@ -182,8 +184,8 @@ class TableFile:
                 first += batch.num_rows
             if first - start != announced:
                 raise RequestError(
-                    f"cannot read {printable(self.path)}: row group {group} has {first - start:,} rows, but announces "
-                    f"{announced:,}; download it again"
+                    f"cannot read {printable(self.path)}: row group {group} has {plural(first - start, 'row')}, but "
+                    f"announces {announced:,}; download it again"
                 )
 
     def _batches(
@@ -264,7 +266,7 @@ def open_parquet(path: Path) -> pyarrow.parquet.ParquetFile:
     if start.startswith(ENCRYPTED) or end == ENCRYPTED:
         raise RequestError(f"{printable(path)} is encrypted; write it without encryption")
     if not start.startswith(MAGIC):
-        raise RequestError(f"{printable(path)} is no Parquet file; give files that begin with PAR1")
+        raise RequestError(f"{printable(path)} is not a Parquet file; give files that begin with PAR1")
     if end != MAGIC:
         raise RequestError(f"{printable(path)} is cut short: it does not end as a Parquet file; download it again")
     with naming_damage(path):

@@ -4,10 +4,13 @@ import ast
 import csv
 import io
 import math
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from cosmos_core.json_text import read_json
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_list, short_repr
 from cosmos_core.text_files import parse_integer, read_text
 from cosmos_eval.datasets.dataset_checks import DatasetChecker, require_inside_data_root
@@ -56,7 +59,10 @@ def read_table(path: Path, columns: tuple[str, ...], checker: DatasetChecker) ->
                 _check_header(header, columns, path, checker)
                 continue
             if len(cells) != len(header):
-                checker.refuse(f"finds {len(cells)} cells for {len(header)} columns in {path}:{reader.line_num}")
+                checker.refuse(
+                    f"finds {plural(len(cells), 'cell')} for {plural(len(header), 'column')} in "
+                    f"{path}:{reader.line_num}"
+                )
             rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
     except csv.Error as error:
         checker.refuse(f"cannot use {path}:{reader.line_num}: {error}")
@@ -80,6 +86,17 @@ def _is_quoted_well(lines: list[str]) -> bool:
         return len(list(csv.reader(lines, strict=True))) == 1
     except csv.Error:
         return False
+
+
+def read_rows(path: Path, checker: DatasetChecker) -> Iterator[tuple[int, Any, str]]:
+    """Yield the number and the content of each row of a JSON list, and how messages name the row.
+
+    Raises:
+        DataProblems: it is not a list with at least one row.
+        RequestError: not JSON.
+    """
+    for number, row in enumerate(require_list(read_json(path), path, checker)):
+        yield number, row, f"row {number} of {path}"
 
 
 def require_list(content: Any, path: Path, checker: DatasetChecker) -> list[Any]:

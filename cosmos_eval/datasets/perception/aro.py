@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.image_files import max_pixels
-from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
-from cosmos_eval.datasets.perception.annotation_files import require_list, require_value
+from cosmos_eval.datasets.perception.annotation_files import read_rows, require_value
 from cosmos_eval.datasets.perception.crops import Box
 from cosmos_eval.datasets.perception.items import LEAVE_OUT, AnnotatedItem, ItemCollector
 
@@ -50,8 +49,7 @@ def read_aro(benchmark: Any, data_root: Path) -> Data:
     assert path is not None
     collector = ItemCollector(checker)
     symmetric = checker.options.get("symmetric")
-    for number, row in enumerate(require_list(read_json(path), path, checker)):
-        where = f"row {number} of {path}"
+    for number, row, where in read_rows(path, checker):
         if subset_kind == "relation":
             subset = str(require_value(row, "relation_name", str, where, checker))
         else:

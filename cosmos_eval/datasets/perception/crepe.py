@@ -8,6 +8,7 @@
 from pathlib import Path
 from typing import Any
 
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.data import ChoiceData, Data
 from cosmos_eval.datasets.data.choices import Choice
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
@@ -60,7 +61,7 @@ def read_crepe(benchmark: Any, data_root: Path) -> Data:
             image, numbers = _find_image(row, where, image_folder, checker), _read_numbers(row, where, checker)
             negatives = parse_text_list(row["hard_negs"], "hard_negs", where, checker)
             if len(negatives) != NEGATIVES:
-                checker.refuse(f"finds {len(negatives)} hard negatives in {where}; an item has {NEGATIVES}")
+                checker.refuse(f"finds {plural(len(negatives), 'hard negative')} in {where}; an item has {NEGATIVES}")
             collector.add(
                 AnnotatedItem(
                     name=f"{foil} {complexity}, line {line}",
@@ -121,7 +122,8 @@ def read_crepe_systematicity(benchmark: Any, data_root: Path) -> Data:
     if not items:
         checker.refuse(f"finds no hard negatives in {base}")
     if empty:
-        checker.add_remark(f"{empty:,} lists of hard negatives are empty and make no item")
+        lists = plural(empty, "list of hard negatives is empty and makes", "lists of hard negatives are empty and make")
+        checker.add_remark(f"{lists} no item")
     checker.check_images(image_folder, list(dict.fromkeys(name for name, _ in index)))
     images = [CroppedImage(f"{name}[{','.join(map(str, box))}]", image_folder / name, box) for name, box in index]
     checker.record_counts(images=len(images))

@@ -7,11 +7,10 @@
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
-from cosmos_eval.datasets.perception.annotation_files import parts_of_address, require_list, require_value
+from cosmos_eval.datasets.perception.annotation_files import parts_of_address, read_rows, require_value
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
 COLORSWAP_KEYS = ("image_1", "image_2", "caption_1", "caption_2")
@@ -31,13 +30,11 @@ def read_cola(benchmark: Any, data_root: Path) -> Data:
     checker = DatasetChecker(benchmark, data_root)
     (path,) = checker.require(checker.find_path("path", "file"))
     collector = ItemCollector(checker)
-    for number, row in enumerate(require_list(read_json(path), path, checker)):
+    for number, row, where in read_rows(path, checker):
         if not isinstance(row, list) or len(row) != 4 or not all(isinstance(value, str) for value in row):
-            checker.refuse(
-                f"finds {short_repr(row)} as row {number} of {path}; a row is image 1, caption 1, image 2, caption 2"
-            )
+            checker.refuse(f"finds {short_repr(row)} as {where}; a row is image 1, caption 1, image 2, caption 2")
         image_1, caption_1, image_2, caption_2 = row
-        names = tuple(parts_of_address(image, f"row {number} of {path}", checker)[-1] for image in (image_1, image_2))
+        names = tuple(parts_of_address(image, where, checker)[-1] for image in (image_1, image_2))
         collector.add(AnnotatedItem(f"row {number}", names, (caption_1, caption_2), "all"))
     return checker.finish(collector.build(collector.require_image_folder()))
 
@@ -56,8 +53,7 @@ def read_colorswap(benchmark: Any, data_root: Path) -> Data:
     checker = DatasetChecker(benchmark, data_root)
     (path,) = checker.require(checker.find_path("path", "file"))
     collector = ItemCollector(checker)
-    for number, row in enumerate(require_list(read_json(path), path, checker)):
-        where = f"row {number} of {path}"
+    for number, row, where in read_rows(path, checker):
         image_1, image_2, caption_1, caption_2 = (
             require_value(row, key, str, where, checker) for key in COLORSWAP_KEYS
         )

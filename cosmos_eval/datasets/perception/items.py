@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, DatasetChecker, is_outside_folder
@@ -174,7 +175,8 @@ def find_any_ending(image_folder: Path, names: Sequence[str], checker: DatasetCh
     ambiguous = [" and ".join(files_of_stem[name]) for name in names if len(files_of_stem.get(name, ())) > 1]
     if ambiguous:
         checker.refuse(
-            f"finds {len(ambiguous):,} images twice in {image_folder}: {format_names(ambiguous)}; keep one of each"
+            f"finds {plural(len(ambiguous), 'image')} twice in {image_folder}: {format_names(ambiguous)}; keep one of "
+            "each"
         )
     return {name: files_of_stem.get(name, [f"{name}.jpg"])[0] for name in names}
 

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
-from cosmos_eval.datasets.perception.annotation_files import require_list, require_value
+from cosmos_eval.datasets.perception.annotation_files import read_rows, require_value
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
 SUBSETS = ("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
@@ -33,8 +32,7 @@ def read_sugarcrepe_pp(benchmark: Any, data_root: Path) -> Data:
     checker.raise_if_problems()
     collector = ItemCollector(checker)
     for subset, path in paths.items():
-        for number, row in enumerate(require_list(read_json(path), path, checker)):
-            where = f"row {number} of {path}"
+        for number, row, where in read_rows(path, checker):
             collector.add(
                 AnnotatedItem(
                     name=f"{subset} {number}",

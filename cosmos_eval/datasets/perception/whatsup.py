@@ -5,11 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
-from cosmos_eval.datasets.perception.annotation_files import require_list, require_value
+from cosmos_eval.datasets.perception.annotation_files import read_rows, require_value
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
 OPPOSITES = {"left": "right", "on": "under", "front": "behind"}
@@ -40,8 +39,7 @@ def read_whatsup(benchmark: Any, data_root: Path) -> Data:
     checker = DatasetChecker(benchmark, data_root)
     (path,) = checker.require(checker.find_path("path", "file"))
     collector = ItemCollector(checker)
-    for number, row in enumerate(require_list(read_json(path), path, checker)):
-        where = f"row {number} of {path}"
+    for number, row, where in read_rows(path, checker):
         captions = require_value(row, "caption_options", list, where, checker)
         if len(captions) != OPTIONS or not all(isinstance(caption, str) for caption in captions):
             checker.refuse(f"finds {short_repr(captions)} as 'caption_options' in {where}; they are {OPTIONS} texts")
@@ -81,12 +79,10 @@ def read_spatial_pairs(benchmark: Any, data_root: Path) -> Data:
             checker.refuse(f"has {option} {value!r}; known: {', '.join(known)}")
     (path,) = checker.require(checker.find_path("path", "file"))
     collector = ItemCollector(checker)
-    for number, row in enumerate(require_list(read_json(path), path, checker)):
+    for number, row, where in read_rows(path, checker):
         is_item = isinstance(row, list) and len(row) == 3 and all(isinstance(text, str) for text in row[1:])
         if not is_item or isinstance(row[0], bool) or not isinstance(row[0], int | str):
-            checker.refuse(
-                f"finds {short_repr(row)} as row {number} of {path}; a row is image id, right, wrong caption"
-            )
+            checker.refuse(f"finds {short_repr(row)} as {where}; a row is image id, right, wrong caption")
         image_id, right, wrong = row
         words = right.split() or [""]
         if objects == "one":

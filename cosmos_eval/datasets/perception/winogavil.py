@@ -5,6 +5,7 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import parse_json
+from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import ChoiceData, Data
 from cosmos_eval.datasets.data.choices import Choice
@@ -29,8 +30,8 @@ def read_winogavil(benchmark: Any, data_root: Path) -> Data:
     Options: `path` (the csv), `images` (folder of `<name>.jpg`, or with another ending).
 
     Raises:
-        DataProblems: a missing column, a cell that is no list of names, another number of candidates, an item without
-            right or without wrong candidates, an empty cue, missing images.
+        DataProblems: a missing column, a cell that is not a list of names, another number of candidates, an item
+            without right or without wrong candidates, an empty cue, missing images.
     """
     checker = DatasetChecker(benchmark, data_root)
     path, image_folder = checker.require(checker.find_path("path", "file"), checker.find_path("images", "folder"))
@@ -41,10 +42,10 @@ def read_winogavil(benchmark: Any, data_root: Path) -> Data:
         names = _parse_names(row["candidates"], "candidates", where, checker)
         associations = set(_parse_names(row["associations"], "associations", where, checker))
         if len(names) not in (*FEW, *MANY):
-            checker.refuse(f"finds {len(names)} candidates in {where}; an item has 5, 6 or 10 to 12")
+            checker.refuse(f"finds {plural(len(names), 'candidate')} in {where}; an item has 5, 6 or 10 to 12")
         right = [position for position, name in enumerate(names) if name in associations]
         if not right or len(right) == len(names):
-            checker.refuse(f"finds {len(right)} of {len(names)} candidates among the associations in {where}")
+            checker.refuse(f"finds {len(right)} of {plural(len(names), 'candidate')} among the associations in {where}")
         cue = row["cue"].strip()
         if not cue:
             checker.refuse(f"has an empty 'cue' in {where}")

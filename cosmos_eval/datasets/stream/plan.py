@@ -105,7 +105,7 @@ def _table_sources(benchmark: "Benchmark", data_root: Path) -> tuple[StreamSourc
     if not sources:
         raise RequestError(
             f"{benchmark.name} cannot be streamed: its publisher gives the data only to people who ask for them; "
-            f"`cosmos-eval data fetch {benchmark.name} --dry-run` tells the steps"
+            f"`cosmos-eval data fetch {benchmark.name} --dry-run` lists the steps"
         )
     return sources
 

@@ -112,7 +112,7 @@ def parse_address(address: str, benchmark: str) -> StreamSource:
     try:
         parts = urlsplit(address)
         host = parts.hostname
-        _ = parts.port  # raises for one that is no number, or too large
+        _ = parts.port  # raises for one that is not a number, or too large
     except ValueError as error:
         raise refuse(f"cannot be read as an address ({error})") from error
     if address.startswith(HUB_PATH):

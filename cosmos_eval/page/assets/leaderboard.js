@@ -199,7 +199,7 @@ function partialSection() {
     el(
       "p",
       {},
-      "Measured with --limit, on the first samples only. They are no part of the leaderboard or of any chart, and " +
+      "Measured with --limit, on the first samples only. They are not part of the leaderboard or of any chart, and " +
         "are not ranked.",
     ),
     container,

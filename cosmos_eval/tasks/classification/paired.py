@@ -79,7 +79,7 @@ def _ratio_sums(values: np.ndarray, groups: np.ndarray, names: np.ndarray) -> Un
 
 def _f1_sums(frame: "pd.DataFrame", names: np.ndarray) -> UnitSums:
     """Macro F1."""
-    predictions = [np.asarray(one, np.int64).tolist() for one in frame[PREDICTIONS]]
+    predictions = [np.asarray(classes, np.int64).tolist() for classes in frame[PREDICTIONS]]
     entries = f1_entries(predictions, frame["label"].to_numpy())
     count = int(entries.label.max()) + 1
     return _build(names, entries.sample, entries.label, entries.hits, entries.counts, count, mean_of_ratios)

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import MultilabelData
 from cosmos_eval.datasets.data.multilabel import PRESENT, UNDECIDED
 from cosmos_eval.engine.task_engine import TaskEngine
@@ -20,6 +19,7 @@ from cosmos_eval.tasks.common import (
     primary_metric,
     require_equal_lengths,
     require_joint_space,
+    require_no_problems,
 )
 from cosmos_eval.tasks.multilabel import OF_CLASS, reported_metrics
 from cosmos_eval.tasks.outcome import Outcome
@@ -37,9 +37,7 @@ def validate(benchmark: Benchmark, data: MultilabelData) -> None:
             name twice), class names and templates that make no prompts, or a primary metric that is not reported.
     """
     require_equal_lengths(benchmark, images=len(data.images), images_with_labels=len(data.labels))
-    problems = data.problems()
-    if problems:
-        raise RequestError(f"{benchmark.name} {problems[0]}; correct the annotations")
+    require_no_problems(benchmark, data)
     require_class_prompts(benchmark, data.class_names, data.templates)
     ranked_names = [data.class_names[c] for c in _ranked_classes(data)]
     primary_metric(benchmark, reported_metrics(ranked_names), PRIMARY)

@@ -28,13 +28,13 @@ def paired(
         frames: their samples, with equal images and labels in equal order.
 
     Raises:
-        RequestError: the samples have another number of classes than the metrics, or scores that are no numbers.
+        RequestError: the samples have another number of classes than the metrics, or scores that are not numbers.
     """
     baseline, candidate = (_stack_scores(frame) for frame in frames)
     if baseline.shape != candidate.shape:
         raise RequestError(
-            f"samples of {baseline.shape[1]:,} classes in the baseline and {candidate.shape[1]:,} in the candidate; "
-            "measure both again with run --overwrite"
+            f"samples of {plural(baseline.shape[1], 'class', 'classes')} in the baseline and {candidate.shape[1]:,} "
+            "in the candidate; measure both again with run --overwrite"
         )
     present, undecided = (_split_classes(frames[0][name]) for name in ("labels", "undecided"))
     labels = build_labels(present, undecided, baseline.shape[1])

@@ -1,7 +1,7 @@
 """Zero-shot classification in several languages: the same images, with class names and templates in each language.
 
 Protocol: as in the task classification, in each language by itself. A language may lack names for some classes, as in
-Babel-ImageNet (Geigle et al., 2023): then these classes are no candidates in it, and their images are left out there.
+Babel-ImageNet (Geigle et al., 2023): then these classes are not candidates in it, and their images are left out there.
 Images are encoded once. The section `languages` of a definition gives the words
 (`cosmos_eval.datasets.languages.words`).
 

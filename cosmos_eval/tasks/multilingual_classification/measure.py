@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.datasets.languages.words import LanguageWords, languages_of
@@ -59,15 +60,16 @@ def language_parts(benchmark: Benchmark, data: ClassificationData) -> Iterator[L
         if words.classes is None:
             if len(words.class_names) != len(data.class_names):
                 raise RequestError(
-                    f"{where} has {len(words.class_names):,} names for the {len(data.class_names):,} classes; give one "
-                    "for each, in their order, or a map from class name to the name in the language"
+                    f"{where} has {plural(len(words.class_names), 'name')} for the "
+                    f"{plural(len(data.class_names), 'class', 'classes')}; give one for each, in their order, or a "
+                    "map from class name to the name in the language"
                 )
             classes = np.arange(len(data.class_names))
         else:
-            unknown = [one for one in words.classes if isinstance(one, str) and one not in index_of_name]
+            unknown = [name for name in words.classes if isinstance(name, str) and name not in index_of_name]
             if unknown:
                 raise RequestError(f"{where} names classes that the dataset does not have: {format_names(unknown)}")
-            classes = np.array([one if isinstance(one, int) else index_of_name[one] for one in words.classes])
+            classes = np.array([name if isinstance(name, int) else index_of_name[name] for name in words.classes])
             require_valid_index(benchmark, classes, len(data.class_names), f"class of {words.code}", "class")
             if len(np.unique(classes)) < len(classes):
                 raise RequestError(f"{where} has two names for one class; give one")

@@ -1,7 +1,7 @@
 """Zero-shot image-text retrieval in several languages: the same images, with captions in each language.
 
 Protocol: in each language by itself, every image is a query against the captions of that language, and every caption
-against all images, as in the task retrieval. Captions of other languages are no candidates. Images are encoded once.
+against all images, as in the task retrieval. Captions of other languages are not candidates. Images are encoded once.
 
 Scored: image-text similarity as the model defines it.
 

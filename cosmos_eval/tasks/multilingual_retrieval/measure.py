@@ -4,13 +4,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import MultilingualRetrievalData
 from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.ranks import expected_hit, expected_rank
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, require_joint_space
+from cosmos_eval.tasks.common import (
+    Measured,
+    collapse_warnings,
+    primary_metric,
+    require_joint_space,
+    require_no_problems,
+)
 from cosmos_eval.tasks.languages import TruncatedByLanguage, add_languages
 from cosmos_eval.tasks.multilingual_retrieval import reported_metrics
 from cosmos_eval.tasks.outcome import Outcome
@@ -23,11 +28,9 @@ def validate(benchmark: Benchmark, data: MultilingualRetrievalData) -> None:
 
     Raises:
         RequestError: what `MultilingualRetrievalData.problems` finds (an image without a caption in a language, a code
-            that is no code), bad cut-offs, or a primary metric that is not reported.
+            that is not a code), bad cut-offs, or a primary metric that is not reported.
     """
-    problems = data.problems()
-    if problems:
-        raise RequestError(f"{benchmark.name} {problems[0]}; correct the annotations")
+    require_no_problems(benchmark, data)
     primary_metric(benchmark, reported_metrics({"k": cutoffs(benchmark)}, data.languages), PRIMARY)
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import ChoiceData
 from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
@@ -12,7 +11,13 @@ from cosmos_eval.metrics.choice_accuracy import choice_accuracy
 from cosmos_eval.metrics.jaccard import expected_jaccard
 from cosmos_eval.metrics.paired_samples import number_labels
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, require_joint_space
+from cosmos_eval.tasks.common import (
+    Measured,
+    collapse_warnings,
+    primary_metric,
+    require_joint_space,
+    require_no_problems,
+)
 from cosmos_eval.tasks.multiple_choice import JACCARD, is_jaccard, reported_metrics
 from cosmos_eval.tasks.outcome import Outcome
 
@@ -27,9 +32,7 @@ def validate(benchmark: Benchmark, data: ChoiceData) -> None:
         RequestError: what `ChoiceData.problems` finds (an item without a right or a wrong candidate, an index out of
             range), or a primary metric that is not reported.
     """
-    problems = data.problems()
-    if problems:
-        raise RequestError(f"{benchmark.name} {problems[0]}; correct the annotations")
+    require_no_problems(benchmark, data)
     primary_metric(benchmark, reported_metrics(dict.fromkeys(data.subsets), _asked_primary(benchmark)), PRIMARY)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.engine.match_logits import match_logits
 from cosmos_eval.engine.scores import Scores
@@ -64,9 +65,9 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
         m, n = data.item_images.shape[1], data.item_texts.shape[1]
         right = f", {data.right_texts} of them right" if data.right_texts != 1 else ""
         raise RequestError(
-            f"{benchmark.name}: there is no rule for items of {m} images and {n} texts{right}; make items of one image "
-            "and several texts, several images and one text, two of both, or one image with two right texts and a "
-            "wrong one"
+            f"{benchmark.name}: there is no rule for items of {plural(m, 'image')} and {plural(n, 'text')}{right}; "
+            "make items of one image and several texts, several images and one text, two of both, or one image with "
+            "two right texts and a wrong one"
         )
     each_text = _judges_each_text(benchmark)
     if each_text and (data.item_images.shape[1], data.item_texts.shape[1]) != (1, 2):
@@ -324,7 +325,7 @@ def _left_out_warnings(data: PerceptionData) -> tuple[str, ...]:
     if not data.left_out:
         return ()
     count, total = len(data.left_out), len(data.left_out) + len(data.item_images)
-    return (f"{count:,} of {total:,} items left out, the first: {data.left_out[0]}",)
+    return (f"{count:,} of {plural(total, 'item')} left out, the first: {data.left_out[0]}",)
 
 
 def _rules_for(benchmark: Benchmark, data: PerceptionData) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from cosmos_eval.tasks.common import (
     require_all_used,
     require_equal_lengths,
     require_joint_space,
+    require_no_problems,
     require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
@@ -49,9 +50,7 @@ def validate(benchmark: Benchmark, data: RetrievalData) -> None:
     require_valid_index(benchmark, linked, len(data.images), "text", "image")
     if not data.distractors_allowed:
         require_all_used(benchmark, data.pairs[:, 0], [image.key for image in data.images], "images", "caption")
-    problems = data.problems()
-    if problems:
-        raise RequestError(f"{benchmark.name} {problems[0]}; correct the annotations")
+    require_no_problems(benchmark, data)
     primary_metric(benchmark, task_info(benchmark.task).metric_names({"k": cutoffs(benchmark)}), PRIMARY)
     rerank_of(benchmark)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.engine.dense import DenseFeatures
 from cosmos_eval.metrics.iou import count_labels_of_rows
 from cosmos_eval.metrics.similarity import plain_float32
@@ -54,7 +55,8 @@ class LabelMapPredictor:
         classes = torch.as_tensor(class_of_query, dtype=torch.int64).cpu()
         if len(query_features) != len(classes) or not len(classes):
             raise RequestError(
-                f"each query word needs a class, got {len(query_features)} query words and {len(classes)} classes"
+                f"each query word needs a class, got {plural(len(query_features), 'query word')} and "
+                f"{plural(len(classes), 'class', 'classes')}"
             )
         missing = set(range(int(classes.max()) + 1)) - set(classes.tolist())
         if missing or int(classes.min()) < 0:

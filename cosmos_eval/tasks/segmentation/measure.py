@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_eval.datasets.class_order import normalize_class_name
 from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine.dense import DenseFeatures, chunk_size
@@ -70,8 +71,8 @@ def validate(benchmark: Benchmark, data: SegmentationData) -> None:
     class_count = len(data.class_names)
     if len(words_of_class) != class_count:
         raise RequestError(
-            f"{benchmark.name}: prompts.words has {len(words_of_class)} entries for {class_count} classes; write one "
-            "entry for each class, in the order of the classes"
+            f"{benchmark.name}: prompts.words has {plural(len(words_of_class), 'entry', 'entries')} for "
+            f"{plural(class_count, 'class', 'classes')}; write one entry for each class, in the order of the classes"
         )
     for i, (named, name) in enumerate(zip(prompts.query_classes, data.class_names, strict=False)):
         if normalize_class_name(named) != normalize_class_name(name):
@@ -87,8 +88,8 @@ def validate(benchmark: Benchmark, data: SegmentationData) -> None:
         )
     if len(data.masks) != len(data.images) or not len(data.images):
         raise RequestError(
-            f"{benchmark.name}: {len(data.images):,} images with {len(data.masks):,} masks; give one mask for each "
-            "image, and at least one"
+            f"{benchmark.name}: {plural(len(data.images), 'image')} with {plural(len(data.masks), 'mask')}; give one "
+            "mask for each image, and at least one"
         )
     primary_metric(benchmark, reported_metrics(unique_class_names(data)), PRIMARY)
 

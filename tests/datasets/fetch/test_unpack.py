@@ -161,7 +161,7 @@ def zip_with(name: str, content: bytes, mode: int = 0, encrypted: bool = False) 
 
 def test_links_devices_and_encryption_in_a_zip_are_refused(tmp_path):
     assert "leads out" in refusal(tmp_path, zip_with("l", b"/etc/passwd", stat.S_IFLNK | 0o777), Unpack("zip"))
-    assert "is no file" in refusal(tmp_path, zip_with("d", b"", stat.S_IFBLK | 0o666), Unpack("zip"))
+    assert "is not a file" in refusal(tmp_path, zip_with("d", b"", stat.S_IFBLK | 0o666), Unpack("zip"))
     assert "is encrypted" in refusal(tmp_path, zip_with("e", b"x" * 20, encrypted=True), Unpack("zip"))
     pipe = tar_of(("p", b"", {"type": tarfile.FIFOTYPE}))
     assert "a named pipe" in refusal(tmp_path, pipe, Unpack("tar"))

@@ -18,7 +18,7 @@ def test_every_shipped_set_of_shards_is_streamed_unless_its_publisher_wants_to_b
     for benchmark in load_every_benchmark():
         reason = r"cannot be streamed: only WebDataset shards can \(reader: wds\)"
         if benchmark.name in RESTRICTED:
-            reason = f"people who ask for them; `cosmos-eval data fetch {benchmark.name} --dry-run` tells the steps"
+            reason = f"people who ask for them; `cosmos-eval data fetch {benchmark.name} --dry-run` lists the steps"
         has_splits = bool(benchmark.dataset.get("splits"))
         if has_splits and benchmark.dataset["reader"] == "wds":
             reason = "it has several splits"

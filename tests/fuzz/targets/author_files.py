@@ -22,7 +22,7 @@ QUICK = 2
 """Files in CI: the readers share most of their code."""
 COMPOSITION = (
     "sugarcrepe-pp", "bivlc-subtypes", "cola-multi", "colorswap", "valse", "crepe-productivity", "whatsup-a",
-    "whatsup-coco-two", "vsr-random", "negbench-coco", "countbench", "winoground-tags",
+    "whatsup-coco-two", "vsr-random", "negbench-coco", "negbench-chexpert", "countbench", "winoground-tags",
 )  # fmt: skip
 """One of each reader."""
 OTHER_COMPOSITION = (

@@ -48,7 +48,7 @@ class LateInteraction:
 
 
 def check(spec: ModelSpec, fetch: bool = False) -> str:
-    """Refused before any data are read: a name that is no number of patches."""
+    """Refused before any data are read: a name that is not a number of patches."""
     if not spec.name.isdecimal() or int(spec.name) < 1:
         raise RequestError(f"{spec.text}: the name is the number of patches on a side, as in late:4")
     return ""
