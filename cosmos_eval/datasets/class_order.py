@@ -194,8 +194,8 @@ def _assign_by_map(
     absent = [folder for folder in names if folder not in existing]
     if absent and not allow_missing:
         checker.refuse(
-            f"has class names for {plural(len(absent), 'folder')} that are not there: {format_names(absent)}; "
-            f"{ALLOW_CANDIDATES}"
+            f"has class names for {plural(len(absent), 'folder that is', 'folders that are')} not there: "
+            f"{format_names(absent)}; {ALLOW_CANDIDATES}"
         )
     return [*folders, *[None] * len(absent)], [names[folder] for folder in (*folders, *absent)]
 

@@ -249,11 +249,10 @@ def identity(
     A model whose weights cannot be identified never equals itself: it is measured again each time.
 
     Args:
-        scoring_version: of the task (`TaskInfo.scoring_version`). Version 1 adds nothing, so that results that are
-            older than versions keep their identity.
+        scoring_version: of the task (`TaskInfo.scoring_version`). Version 1 adds nothing, so that results from
+            before there were versions keep their identity.
         plugins: task or reader -> distribution and version, of those that another package brings.
-        transforms: what is done to the embeddings; without any, nothing is added, and older results keep their
-            identity.
+        transforms: what is done to the embeddings; without any, nothing is added: older results keep their identity.
     """
     if not model_digest:
         return ""

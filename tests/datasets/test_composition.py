@@ -171,7 +171,7 @@ VSR_ROW = {"image": "000000000000.jpg", "caption": "a", "label": 1, "relation": 
         ("valse", "valse/plurals.json", [], "finds no map of rows in"),
         ("valse", "valse/plurals.json", None, "plurals.json, which is not there"),
         ("crepe-productivity", CREPE_FILE, None, "complexity_5.csv, which is not there"),
-        ("crepe-productivity", CREPE_FILE, CREPE_HEAD + "1,a,\"['b']\",0,0,4,4\n", "finds 1 hard negatives in"),
+        ("crepe-productivity", CREPE_FILE, CREPE_HEAD + "1,a,\"['b']\",0,0,4,4\n", "finds 1 hard negative in"),
         ("crepe-productivity", CREPE_FILE, CREPE_HEAD + "1,a,print(1),0,0,4,4\n", "it must be a list of texts"),
         ("crepe-productivity", CREPE_FILE, CREPE_HEAD + "1,a,\"list('abcde')\",0,0,0,4\n", "must be a list of texts"),
         ("crepe-productivity", CREPE_FILE, CREPE_HEAD + "1,a,\"list('abcde')\",0,0,x,4\n", "'x' for 'width'"),

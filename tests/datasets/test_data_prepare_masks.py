@@ -237,7 +237,7 @@ def test_label_maps_of_context_become_its_59_classes(tmp_path: Path):
 def test_with_half_of_contexts_label_maps_no_short_list_is_written(tmp_path: Path):
     voc = context_files(tmp_path, ["2008_000002", "2008_000007"])
     (voc / "trainval/2008_000007.mat").rename(tmp_path / "later.mat")
-    assert "has 1 label maps of the 2 in" in refusal("context", tmp_path)
+    assert "has 1 label map of the 2 in" in refusal("context", tmp_path)
     assert not (voc / "ImageSets/SegmentationContext").exists()
     (tmp_path / "later.mat").rename(voc / "trainval/2008_000007.mat")
     assert prepare_masks("context", tmp_path).written == 2

@@ -92,7 +92,7 @@ def test_names_are_given_as_a_list_or_a_map(tmp_path: Path):
         tmp_path, FOLDER, {**A, "class_names": {"dog": "a", "cat": "b"}}
     )
     names = {"dog": "a", "cat": "b", "Bird": "c", "fish": "d"}
-    assert "folders that are not there: fish" in refusal(tmp_path, FOLDER, {**A, "class_names": names})
+    assert "for 1 folder that is not there: fish" in refusal(tmp_path, FOLDER, {**A, "class_names": names})
 
 
 def test_a_class_may_have_prompts_of_its_own(tmp_path: Path):
@@ -275,7 +275,7 @@ def test_a_file_name_that_is_not_utf_8_is_one_printable_problem(tmp_path: Path, 
         tmp_path, "classification", {"reader": "image-folder", "path": "images"}, {"templates": ["a {c}"]}
     )
     problems = datasets.check(benchmark).problems
-    assert "1 image names with half a character" in problems[0]
+    assert "1 image name with half a character" in problems[0]
     assert ("1 class name with half a character" in " ".join(problems)) == name.startswith(b"c\xe9t")
     assert all("\\udce9" in problem.encode().decode() for problem in problems)
     with pytest.raises(RequestError) as caught:

@@ -247,7 +247,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path, character: str):
         (
             "retrieval",
             '{"image": "\\ud800.jpg", "captions": ["x"]}',
-            "1 image names with half a character: '\\ud800.jpg",
+            "1 image name with half a character: '\\ud800.jpg",
         ),
         ("retrieval", '{"image": "a.jpg", "captions": ["x\\ud800"]}', "1 text with half a character"),
         ("classification", '{"image": "a.jpg", "label": "x\\ud800"}', "1 class name with half a character"),

@@ -97,7 +97,7 @@ def test_right_and_wrong_captions(tmp_path: Path):
     columns["negative_captions"] = [["a car", "a cap"], ["a log"]]
     write_table(tmp_path / "data/a.parquet", columns)
     message = refusal(tmp_path, "perception")
-    assert "a.parquet, row 1, column negative_captions: 1 wrong captions, in place of 2 as in the first row" in message
+    assert "a.parquet, row 1, column negative_captions: 1 wrong caption, in place of 2 as in the first row" in message
 
 
 def test_rows_with_the_same_id_share_an_image(tmp_path: Path):

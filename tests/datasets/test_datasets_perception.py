@@ -210,7 +210,7 @@ def test_winoground_by_tags(tmp_path: Path):
         ({"image_0": "ex_9_img_0"}, "missing: ex_9_img_0.jpg"),
         ({"collapsed_tag": ["Object"]}, "finds ['Object'] as 'collapsed_tag' in "),
         ({"tag": 7}, "finds 7 as 'tag' in "),
-        ({"secondary_tag": "\ud800"}, "has 1 parts with half a character: '\\ud800'"),
+        ({"secondary_tag": "\ud800"}, "has 1 part with half a character: '\\ud800'"),
     ],
 )
 def test_a_line_of_winoground_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], message: str):

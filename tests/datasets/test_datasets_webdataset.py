@@ -355,7 +355,7 @@ def test_files_of_macos_and_folders_are_no_samples(tmp_path: Path):
         ([("s0.png", b"x"), ("s0.cls", b"-1")], "the label '-1'"),
         ([("s0.png", b"x"), ("s0.cls", "\u0661".encode())], "which must be a class index from 0"),
         ([("s0.png", b"x"), ("s0.cls", b"1" * (2**24 + 1))], "16,777,217 bytes in s0.cls"),
-        ([("s0.png", b"x"), ("s0.cls", b"\xff")], "no text in UTF-8"),
+        ([("s0.png", b"x"), ("s0.cls", b"\xff")], "not a text in UTF-8"),
         ([("im0.5.png", b"x"), ("im0.5.cls", b"1")], "names are cut at the first dot (im0.5.png is sample im0)"),
         ([("../s0.png", b"x"), ("../s0.cls", b"1")], "leads out of the tar"),
     ],

@@ -29,9 +29,9 @@ def test_texts_and_numbers_are_read(compressed):
 @pytest.mark.parametrize(
     ("content", "variable", "message"),
     [
-        (b"", "rows", "no MAT-file"),
+        (b"", "rows", "not a MAT-file"),
         (write([(1, "a")]), "other", "no variable other"),
-        (write([(1, "a")]), "before", "no struct array"),
+        (write([(1, "a")]), "before", "not a struct array"),
         (write([(1, "a")], ("key", "name")), "rows", "no field id"),
         (write([(np.arange(2), "a")]), "rows", "something else than a text or a number"),
         (write([(1, "a")])[:-9], "rows", "cut short"),

@@ -254,7 +254,7 @@ def test_dataset_objects_keep_their_images_and_what_is_random_or_fails_is_refuse
         (Tensors(), "leave ToTensor out"),
         (Columns(), "give class_names"),
         ([5], "it must give"),
-        (iter(()), "no map-style dataset"),
+        (iter(()), "not a map-style dataset"),
     ):
         with pytest.raises(RequestError, match=message):
             ClassificationData.from_dataset(broken)

@@ -141,7 +141,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         ({"size": [3, 5], "counts": [-1, 16]}, "not whole numbers from 0 to 15"),
         ({"size": [3, 5], "counts": [1.0, 14]}, "not whole numbers"),
         ({"size": [3, 5]}, "neither a list of run lengths nor a compressed text"),
-        ({"size": [3, 5], "counts": "é"}, "no compressed run lengths"),
+        ({"size": [3, 5], "counts": "é"}, "not compressed run lengths"),
         ({"size": [3, 5], "counts": "o"}, "break off"),
     ],
 )

@@ -159,7 +159,7 @@ def test_no_files_and_no_rows_are_refused(tmp_path: Path):
     write_table(tmp_path / "data/a.parquet", {"image": pa.array([], pa.binary()), "text": pa.array([], pa.string())})
     assert "has no rows in" in refusal(tmp_path)
     write_table(tmp_path / "data/b.parquet", {"image": [encode_image(0)], "text": ["one"]})
-    assert load(tmp_path).remarks == ("1 of 2 Parquet files have no rows: a.parquet",)
+    assert load(tmp_path).remarks == ("1 of 2 Parquet files without rows: a.parquet",)
     assert "has a pattern in dataset.path" in refusal(tmp_path, path="data/*.parquet")
 
 

@@ -114,7 +114,7 @@ def test_a_row_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, s
 def test_an_image_with_two_endings_is_refused(tmp_path: Path):
     winogavil(tmp_path)
     (tmp_path / "winogavil/images/eagle.png").write_bytes((tmp_path / "winogavil/images/eagle.jpg").read_bytes())
-    with pytest.raises(RequestError, match="images twice in"):
+    with pytest.raises(RequestError, match="finds 1 image twice in"):
         datasets.load(small("winogavil"), tmp_path)
 
 

@@ -266,7 +266,7 @@ def test_what_is_no_model_is_refused_with_the_form_that_works(data):
     how = r"\(model, preprocess, tokenizer\).*\(model, processor\)"
     for model, message in (
         (network(), f"without preprocess;.*{how}"),
-        ((network(), preprocess()), f"with 1 further parts.*{how}"),
+        ((network(), preprocess()), f"with 1 further part.*{how}"),
         ((preprocess(), network()), f"does not begin with a model; .*{how}"),
         ((), f"does not begin with a model; .*{how}"),
         ((network(), preprocess(), preprocess()), "the tokenizer failed"),

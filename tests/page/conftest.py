@@ -11,6 +11,11 @@ from tests.helpers.report_folder import fill, fingerprint_of
 
 
 @pytest.fixture(scope="package")
+def folder(tmp_path_factory):
+    return fill(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="package")
 def page(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cosmos_eval.page.geometry.shipped_fingerprint", fingerprint_of)

@@ -19,17 +19,12 @@ from cosmos_eval.results.sections import TimingSection
 from cosmos_eval.results.store import read_result, read_results, write_result
 from cosmos_eval.tasks.class_table import class_table
 from cosmos_eval.tasks.outcome import Metric
-from tests.helpers.report_folder import attack, data_of, fill, fingerprint_of, noise, one, write
+from tests.helpers.report_folder import attack, data_of, fingerprint_of, noise, one, write
 
 
 @pytest.fixture(autouse=True)
 def shipped(monkeypatch):
     monkeypatch.setattr("cosmos_eval.page.geometry.shipped_fingerprint", fingerprint_of)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return fill(tmp_path_factory.mktemp("results"))
 
 
 def test_the_command_writes_the_page_beside_the_results_and_says_where(folder, capsys):

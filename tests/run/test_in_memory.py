@@ -264,7 +264,7 @@ def test_names_files_and_data_together_in_order_with_a_limit(folder):
 
 
 def test_a_file_that_is_not_there_is_named(folder):
-    with pytest.raises(RequestError, match=r"1 of 2 images are not there: .*none\.png"):
+    with pytest.raises(RequestError, match=r"1 of 2 images is not there: .*none\.png"):
         ClassificationData.from_lists([folder / NAMES[0], folder / "none.png"], ["a", "b"])
     sources = [FileImage("gone", folder / "none.png")]
     with pytest.raises(RequestError, match="cannot read the image"):

@@ -100,9 +100,7 @@ class SegmentationData(Data):
         problems = find_broken_texts("class names", self.class_names)
         keys = [image.key for image in self.images]
         if [mask.key for mask in self.masks] != keys:
-            problems.append(
-                f"has {plural(len(keys), 'image')}, and {plural(len(self.masks), 'mask')} that do not belong to them"
-            )
+            problems.append(f"has {plural(len(keys), 'image')}, and {plural(len(self.masks), 'mask')} of other images")
         if len(self.palette) != len(self.class_names):
             problems.append(
                 f"has {plural(len(self.class_names), 'class', 'classes')} and {plural(len(self.palette), 'colour')}"

@@ -153,7 +153,10 @@ def _select_images(checker: DatasetChecker, coco: Any, keys: list[str], image_fo
     if "list" in checker.options:
         absent = [key for key in keys if key not in coco.sizes]
         if absent:
-            checker.refuse(f"lists {plural(len(absent), 'image')} that are not in {coco.path}: {format_names(absent)}")
+            checker.refuse(
+                f"lists {plural(len(absent), 'image that is', 'images that are')} not in {coco.path}: "
+                f"{format_names(absent)}"
+            )
         coco.sizes = {key: coco.sizes[key] for key in keys}
         return
     unlisted = [key for key in keys if key not in coco.sizes]
