@@ -24,6 +24,8 @@ class _NamedItem(NamedTuple):
 def export_features(model: CachedModel, out: Path, benchmarks: Sequence[str] = ()) -> tuple[int, int]:
     """Write `meta.json`, `images.npz` and `texts.npz` to `out`; return the numbers of images and of texts.
 
+    There are no texts where the benchmarks ask none, as probes.
+
     Args:
         model: from `cosmos_eval.cache.contents.find_cached_models`.
         benchmarks: write only the images and texts of these benchmarks; all of them if empty.
@@ -34,7 +36,9 @@ def export_features(model: CachedModel, out: Path, benchmarks: Sequence[str] = (
             have one name.
     """
     images = _items_of_benchmarks(model, "images", benchmarks)
-    texts = _items_of_benchmarks(model, "texts", benchmarks)
+    of_texts = {benchmark for benchmark, _, _ in read_names(model.folder, "texts")}
+    with_texts = [name for name in dict.fromkeys(item.benchmark for item in images) if name in of_texts]
+    texts = _items_of_benchmarks(model, "texts", with_texts) if with_texts else []  # probes ask no texts
     # Only images need a check for two keys under one name: the name of a text is the text itself.
     keys_by_name = {"images": _image_keys_by_name(images), "texts": {item.name: item.key for item in texts}}
     features = {kind: _read_features(model, kind, set(keys.values())) for kind, keys in keys_by_name.items()}
@@ -42,13 +46,15 @@ def export_features(model: CachedModel, out: Path, benchmarks: Sequence[str] = (
         _require_features(kind, keys, features[kind])
     for kind, features_by_key in features.items():
         _require_single_vectors(model, kind, features_by_key)
-    arrays = {kind: np.stack([features[kind][key] for key in keys.values()]) for kind, keys in keys_by_name.items()}
+    image_array = np.stack([features["images"][key] for key in keys_by_name["images"].values()])
+    none = np.zeros((0, image_array.shape[1]), np.float32)
+    text_array = np.stack([features["texts"][key] for key in keys_by_name["texts"].values()]) if texts else none
     write_embeddings(
         out,
         list(keys_by_name["images"]),
-        arrays["images"],
+        image_array,
         list(keys_by_name["texts"]),
-        arrays["texts"],
+        text_array,
         _meta(model),
     )
     return len(keys_by_name["images"]), len(keys_by_name["texts"])

@@ -204,6 +204,7 @@ OF_COMMAND: dict[tuple[str, str], Complete] = {
     ("prepare", "--resize"): names(_words(("shortest", "longest", "squash"))),
     ("prepare", "--interpolation"): names(_words(("bicubic", "bilinear"))),
     ("readers", "NAME"): names(_readers),
+    ("suites", "NAME"): SUITE,
     ("templates", "NAME"): names(_templates),
     ("train", "PRESET_OR_YAML"): names(_presets, files=True),
     ("export", "CHECKPOINT"): names(_checkpoints),

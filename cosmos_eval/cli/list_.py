@@ -47,13 +47,29 @@ def benchmarks() -> None:
     show(("benchmark", "task", "expects", "what it is", "needs in the data root"), rows)
 
 
-@app.command(epilog="Example: cosmos-eval list suites")
-def suites() -> None:
+@app.command(epilog="Example: cosmos-eval list suites probe")
+def suites(
+    name: Annotated[
+        str | None, typer.Argument(help="Show what this suite is, its benchmarks with their metrics, and its averages.")
+    ] = None,
+) -> None:
     """Ordered lists of benchmarks, with the published table that each reproduces."""
-    from cosmos_eval.protocol.benchmark import read_every_suite
+    from cosmos_eval.protocol.benchmark import read_every_suite, read_suite
     from cosmos_eval.protocol.folders import find_provider
+    from cosmos_eval.protocol.task_registry import headlines
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    if name is not None:
+        suite = read_suite(name)
+        rows += [("suite", suite.name, suite.summary or "-")]
+        for benchmark in suite.benchmarks:
+            own = suite.headlines.get(benchmark.name)
+            metrics = own or headlines(benchmark.task, benchmark.metrics["primary"])
+            rows.append((benchmark.name, ", ".join(metrics), benchmark.summary or "-"))
+        rows += [("average", average.name, f"of {', '.join(average.benchmarks)}") for average in suite.averages]
+        rows.append(("published table", "; lacks ".join([suite.reproduces or "not stated", *suite.lacks]), "-"))
+        show(("benchmark", "headline metrics", "what it is"), rows)
+        return
     for suite in read_every_suite():
         names = ", ".join(benchmark.name for benchmark in suite.benchmarks)
         table = "; lacks ".join([suite.reproduces or "not stated", *suite.lacks])

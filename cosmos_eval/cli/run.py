@@ -274,7 +274,7 @@ def run(
     if not results and not session.failed:
         raise RequestError("nothing could run: no benchmark has its data; see 'cosmos-eval data check'")
     if results:
-        print_results(results, out)
+        print_results(results, out, suite[0] if suite and len(suite) == 1 and not benchmark else "")
     for times in profiles:
         if times is not None:
             print(f"\n{times.table()}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cosmos_core.printable import plural
 from cosmos_eval.cli.options import BatchSize, Workers
 from cosmos_eval.cli.show import BenchmarkName, Cache, DataRoot, Device, ModelSpec, Out, Precision, Results
 from cosmos_eval.cli.streams import print_line
@@ -47,11 +48,16 @@ def geometry(
         cache=choose_cache(out, results, cache),
     )
     for name, value in shown.figures.items():
-        shown_value = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+        shown_value = f"{value:,}" if isinstance(value, int) else f"{round(value, 4) + 0.0:.4f}"  # no -0.0000
         print_line(f"{name.replace('_', ' ')}: {shown_value}")
     for pair in shown.confused:
-        print_line(f"confused: {pair['true']} taken for {pair['predicted']}, {pair['images']:,.1f} images")
+        print_line(f"confused: {pair['true']} taken for {pair['predicted']}, {as_images(pair['images'])}")
     for kind, path in shown.files.items():
         print_line(f"{kind}: {path}")
     for line in shown.remarks:
         print_line(line)
+
+
+def as_images(count: float) -> str:
+    """`1 image`; with decimals where ties give a part of an image to each class."""
+    return plural(round(count), "image") if count == round(count) else f"{count:,.1f} images"

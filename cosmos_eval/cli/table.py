@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     from cosmos_eval.results.record import Result
 
 
-def print_results(results: "Sequence[Result]", out: Path) -> None:
+def print_results(results: "Sequence[Result]", out: Path, suite: str = "") -> None:
     """Print the headline metrics of these results, and the commands that show the rest of what is in their folder.
 
     Whole results are printed as tables, with models as rows. Results of `--limit`, which no table may hold, are printed
     as lines that say so.
+
+    Args:
+        suite: the suite that was run, if it was one; its tables have averages.
     """
     from cosmos_eval.report.board import make_board
     from cosmos_eval.report.markdown import headline_tables
@@ -39,14 +42,15 @@ def print_results(results: "Sequence[Result]", out: Path) -> None:
     folder = quoted(out)
     print_line(f"Results are in {out}.")
     if whole:
-        print_line(f"  table:               cosmos-eval leaderboard {folder}")
-        print_line(f"  page:                cosmos-eval report {folder}")
+        of_suite = f" --suite {quoted(suite)}" if suite else ""
+        print_line(f"  table:               cosmos-eval leaderboard {folder}{of_suite}")
+        print_line(f"  page:                cosmos-eval report {folder}{of_suite}")
     else:
         print_line(f"  all of them:         cosmos-eval results list {folder}")
     print_line(f"  all metrics of one:  cosmos-eval results show {quoted(first)}")
 
 
-def quoted(path: Path) -> str:
+def quoted(path: Path | str) -> str:
     """A path as a shell reads it."""
     import shlex
 

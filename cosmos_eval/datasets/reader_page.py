@@ -20,7 +20,8 @@ def write_tables() -> str:
     parts = []
     for name in BUILT_IN:
         info = reader_info(name)
-        summary = info.summary[:1].upper() + info.summary[1:]
+        is_name = info.summary[1:2].isupper()  # iNaturalist
+        summary = info.summary if is_name else info.summary[:1].upper() + info.summary[1:]
         parts.append(f"### {name}\n\n{summary}. Tasks: {', '.join(info.kinds)}.\n")
         lines = ["| option | value | what it is |", "|---|---|---|"]
         for option in describe_options(info):

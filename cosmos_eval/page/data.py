@@ -150,6 +150,7 @@ def leaderboard_data(board: Board, groups: Pool) -> dict[str, Any]:
             "metric": column.metric,
             "about": about(board, column.Index),
             "of": list(column.of),
+            "ofMetrics": [list(metrics) for metrics in column.of_metrics],
             "lowerIsBetter": not column.higher_is_better,
         }
         for column in headline.itertuples()

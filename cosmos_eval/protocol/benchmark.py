@@ -125,24 +125,30 @@ def load_benchmark(name_or_path: str | Path) -> Benchmark:
     return replace(benchmark, fingerprint=protocol_fingerprint(benchmark))
 
 
-def read_definition(path: Path) -> Source:
+def read_definition(path: Path, before: tuple[Path, ...] = ()) -> Source:
     """Read the YAML of a definition, without checking it; a definition with `base: NAME` overrides that one.
 
     Maps (`segmentation`, `dataset`, ...) are merged key by key. Options of the base's reader are dropped if the reader
     is another one; metrics, prompts and settings of its task, if the task is another one. A base is a file beside this
-    one, or else a shipped definition; it must not have a base itself. A user's file may have the name of the shipped
+    one, or else a shipped definition, and may have a base itself. A user's file may have the name of the shipped
     definition that it overrides.
 
+    Args:
+        before: definitions of which this one is a base.
+
     Raises:
-        RequestError: there is no such base, or it has a base itself.
+        RequestError: there is no such base, or it leads back to a definition that it is a base of.
     """
     source = read_source(path)
     if not isinstance(source.value, dict) or "base" not in source.value:
         return source
     name = source.value["base"]
-    base = read_source(_find_base(path, name, source))
-    if not isinstance(base.value, dict) or "base" in base.value:
-        raise source.refuse(("base",), f"{name} has a base itself; use that one as the base")
+    base_path = _find_base(path, name, source)
+    if base_path in before:
+        raise source.refuse(("base",), f"{name} has this definition as its own base; take out one of the two")
+    base = read_definition(base_path, (*before, path))
+    if not isinstance(base.value, dict):
+        raise source.refuse(("base",), f"{name} is no map of keys; repair {base_path}")
     value = _override(base.value, source.value)
     del value["base"]
     return Source(path, value, source.lines, base)
@@ -151,9 +157,9 @@ def read_definition(path: Path) -> Source:
 def _find_same_data(source: Source) -> str:
     """Return the name of the shipped base whose data a definition reads unchanged; empty if there is none."""
     base = source.base
-    if base is None or base.path != definition_files().get(base.path.stem):
+    if base is None or not reads_same_data(source.value.get("dataset", {}), base.value.get("dataset", {})):
         return ""
-    return base.path.stem if reads_same_data(source.value["dataset"], base.value.get("dataset", {})) else ""
+    return base.path.stem if base.path == definition_files().get(base.path.stem) else _find_same_data(base)
 
 
 def _find_base(path: Path, name: Any, source: Source) -> Path:

@@ -53,6 +53,13 @@ def check_dataset(source: Source, definition: dict[str, Any], task: TaskInfo) ->
         raise source.refuse(("dataset",), "the key 'reader' is missing in dataset")
     check_type(source, ("dataset", "reader"), dataset["reader"], str)
     info = _reader_of(source, ("dataset", "reader"), dataset["reader"])
+    missing = [key for key in info.required if key not in dataset]
+    if missing and task.splits and "splits" in dataset:
+        raise source.refuse(
+            ("dataset", "splits"),
+            f"{task.name} is evaluated on the split {EVALUATED}, which has no {missing[0]}: write "
+            f"dataset.splits.{EVALUATED} with its options",
+        )
     check_keys(
         source,
         ("dataset",),

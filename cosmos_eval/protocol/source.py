@@ -30,8 +30,11 @@ class Source:
             keys: keys that lead to the value. If it has no line (a missing key), the nearest value around it is named.
             message: what is wrong and how to correct it.
         """
-        if self.base is not None and keys not in self.lines and keys in self.base.lines:
-            message += f" (from its base {self.base.path.stem})"
+        base = self.base
+        while base is not None and keys not in base.lines:
+            base = base.base
+        if base is not None and keys not in self.lines:
+            message += f" (from its base {base.path.stem})"
         while keys and keys not in self.lines:
             keys = keys[:-1]
         return RequestError(f"{self.path}:{self.lines.get(keys, 1)}: {message}")

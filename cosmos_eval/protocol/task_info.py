@@ -157,9 +157,12 @@ class TaskInfo:
         subset, _, rest = metric.rpartition("/")
         return (f"{SUBSET}/{rest}" if subset else metric) in self.metric_names(self.filled_metrics(metrics))
 
-    def headlines(self, primary: str) -> tuple[str, ...]:
-        """Return the metrics that tables show first, for a benchmark with this primary metric."""
-        return self.headline or (primary,)
+    def headlines(self, *primary: str) -> tuple[str, ...]:
+        """Return the metrics that tables show first, for a benchmark with this primary metric.
+
+        It is shown alone if it is none of the task's, such as the worst group of a classification.
+        """
+        return self.headline if self.headline and set(primary) <= set(self.headline) else primary
 
     def can_be_paired(self, metric: str) -> bool:
         """Return whether there is a paired test of a metric."""

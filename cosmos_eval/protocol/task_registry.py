@@ -71,6 +71,7 @@ def explain_unusable_task(task: str, plugins: Mapping[str, str]) -> str:
 
 
 def headlines(name: str, *primary: str) -> tuple[str, ...]:
-    """Return the metrics of a task that tables show first; `primary` if it has none or is not known here."""
+    """Return the metrics of a task that tables show first; `primary` if it has none, if it is not among them, or if the
+    task is not known here."""
     info = find_task(name)
-    return info.headline or primary if info is not None else primary
+    return info.headlines(*primary) if info is not None else primary

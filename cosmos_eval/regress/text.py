@@ -172,10 +172,11 @@ def _together(answer: Regression) -> str:
 
 
 def _explain_untestable(test: Tested, answer: Regression) -> str:
+    in_one_of_several = f" in one of {len(answer.tests)} tests" if len(answer.tests) > 1 else ""
     return (
         f"{test.benchmark} {test.metric}: with {plural(test.units, 'independent unit')} and a baseline of "
-        f"{percent(test.baseline)} % even a candidate with nothing right would pass (p {test.least_p:.2g} in one of "
-        f"{plural(len(answer.tests), 'test')}); test more samples, or other benchmarks (--benchmark)"
+        f"{percent(test.baseline)} % even a candidate with nothing right would pass (p {test.least_p:.2g}"
+        f"{in_one_of_several}); test more samples, or other benchmarks (--benchmark)"
     )
 
 

@@ -50,7 +50,7 @@ def average_columns(
         task = tasks.pop() if len(tasks) == 1 else ""
         if members is not None:  # else no result has one of the metrics, and no row has the average
             complete.append((len(table), members))
-        row = _average(average, columns.loc[found], task, transforms)
+        row = _average(average, suite, columns.loc[found], task, transforms)
         table.append((last_index_of_task.get(task, len(columns)), row))
     # `sorted` is stable: averages come behind the last column of their task, in the suite's order
     order = sorted(range(len(table)), key=lambda number: (table[number][0], number))
@@ -81,7 +81,7 @@ def _find_members(
     return [column for found in members for column in found], members if is_complete else None
 
 
-def _average(average: Average, members: pd.DataFrame, task: str, transforms: str) -> dict[str, Any]:
+def _average(average: Average, suite: Suite, members: pd.DataFrame, task: str, transforms: str) -> dict[str, Any]:
     of = [[row.benchmark, row.metric, row.fingerprint, row.dataset] for row in members.itertuples()]
     text = json.dumps(of, ensure_ascii=False)
 
@@ -94,7 +94,8 @@ def _average(average: Average, members: pd.DataFrame, task: str, transforms: str
         "fingerprint": hashlib.sha256(text.encode()).hexdigest(), "dataset": "", "n": len(average.benchmarks),
         "images": 0, "items": 0,
         "left_out": 0, "higher_is_better": True, "headline": True, "primary": False, "group": -1,
-        "of": tuple(map(with_transforms, average.benchmarks)), "title": name, "transforms": transforms,
+        "of": tuple(map(with_transforms, average.benchmarks)),
+        "of_metrics": tuple(metrics for _, metrics in suite.members(average)), "title": name, "transforms": transforms,
     }  # fmt: skip
 
 

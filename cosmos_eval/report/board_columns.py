@@ -12,7 +12,7 @@ from cosmos_eval.report.names import short
 METRIC, AVERAGE = "metric", "average"
 FIELDS = (
     "kind", "benchmark", "metric", "task", "version", "fingerprint", "dataset", "n", "images", "items", "left_out",
-    "higher_is_better", "headline", "primary", "group", "of", "title",
+    "higher_is_better", "headline", "primary", "group", "of", "of_metrics", "title",
     "transforms",
 )  # fmt: skip
 
@@ -40,12 +40,18 @@ def column_table(full: pd.DataFrame, suite: Suite | None = None) -> pd.DataFrame
     for number, key in enumerate(order):
         columns = groups[key]
         primary = [column["metric"] for column in columns if column["primary"]]
-        wanted = _headline_of(suite, key[0], columns[0]["transforms"]) or headlines(columns[0]["task"])
+        wanted = _headline_of(suite, key[0], columns[0]["transforms"]) or headlines(columns[0]["task"], *primary)
         headline = [name for name in wanted if name in {column["metric"] for column in columns}] or primary
         suffix = f" ({key[1][:8]}/{key[2][:8]})" if names.count(key[0]) > 1 else ""
         for column in columns:
             metric = column["metric"]
-            added = {"kind": METRIC, "group": number, "of": (), "title": f"{key[0]} {short(metric)}{suffix}"}
+            added = {
+                "kind": METRIC,
+                "group": number,
+                "of": (),
+                "of_metrics": (),
+                "title": f"{key[0]} {short(metric)}{suffix}",
+            }
             table.append(
                 {
                     **column,
@@ -67,7 +73,7 @@ def _unmeasured(benchmark: Any, suite: Suite) -> list[dict[str, Any]]:
     primary = benchmark.metrics["primary"]
     common = {"benchmark": benchmark.name, "task": benchmark.task, "version": benchmark.version, "dataset": ""}
     common |= {"fingerprint": benchmark.fingerprint, "n": 0, "images": 0, "items": 0, "left_out": 0, "transforms": ""}
-    names = dict.fromkeys([*(suite.headlines.get(benchmark.name) or headlines(benchmark.task)), primary])
+    names = dict.fromkeys([*(suite.headlines.get(benchmark.name) or headlines(benchmark.task, primary)), primary])
     return [{**common, "metric": name, "primary": name == primary} for name in names]
 
 

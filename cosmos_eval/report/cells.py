@@ -1,12 +1,13 @@
 """Cells as text, and groups of columns: shared by all formats that people read."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
-from cosmos_eval.protocol.suite import PRIMARY
 from cosmos_eval.report.board import Board
 from cosmos_eval.report.board_columns import AVERAGE
 from cosmos_eval.report.names import short
@@ -21,6 +22,8 @@ ABOUT_MARK = (
 )
 PARTS = 60
 """Metrics of single parts that fit into one table."""
+PARTS_OF_HEADLINE = 80
+"""Headline metrics of single parts that do: both directions of Crossmodal-3600's 36 languages."""
 WIDE = 12
 """Headline columns that fit into one table; where there are more, each task has its own."""
 TASK_HEADINGS = {"": "All tasks"}
@@ -70,7 +73,7 @@ def without_width_line(board: Board) -> str:
 
 def task_heading(task: str) -> str:
     """The heading of a task in tables."""
-    return TASK_HEADINGS.get(task, task.capitalize())
+    return TASK_HEADINGS.get(task, task.replace("-", " ").capitalize())
 
 
 def sections(board: Board) -> list[tuple[str, list[int]]]:
@@ -98,14 +101,21 @@ def _runs(columns: list[int], key: pd.Series) -> list[list[int]]:
 
 def detail(columns: pd.DataFrame) -> list[int]:
     """The metrics of one benchmark that its table shows. Where it has many classes (171) or parts (70 tags, each with
-    six metrics), only those over all of them; leaderboard.csv, leaderboard.json and every RESULT.json hold the others.
+    six metrics), only those over all of them, and the headline metrics of the parts (languages) if these are not too
+    many; leaderboard.csv, leaderboard.json and every RESULT.json hold the others.
     """
-    parts = columns["metric"].str.contains("/").sum()
+    metrics = columns["metric"]
+    parts = set(metrics[metrics.str.contains("/")])
+    headline = set(metrics[columns["headline"]])
+    of_headline = {metric for metric in parts if metric.rpartition("/")[2] in headline}
+    shown_parts = parts if len(parts) <= PARTS else of_headline if len(of_headline) <= PARTS_OF_HEADLINE else set()
 
-    def is_of_one_part(metric: str) -> bool:
-        return metric.endswith(OF_ONE_CLASS) or ("/" in metric and "/macro_" not in metric and parts > PARTS)
+    def is_shown(metric: str) -> bool:
+        if metric.endswith(OF_ONE_CLASS):
+            return False
+        return "/" not in metric or "/macro_" in metric or metric in shown_parts
 
-    return [column for column, metric in columns["metric"].items() if not is_of_one_part(metric)]
+    return [column for column, metric in metrics.items() if is_shown(metric)]
 
 
 def with_values(board: Board, rows: list[int], columns: list[int]) -> list[int]:
@@ -122,15 +132,37 @@ def about(board: Board, column: int) -> str:
     return f"protocol {fields['fingerprint'][:8]}, {data}"
 
 
+def metric_head(board: Board, column: int) -> str:
+    """The metric of a column; of an average that takes several, that it is of several."""
+    fields: Any = board.columns.loc[column]
+    if fields["kind"] != AVERAGE:
+        return short(fields["metric"])
+    metrics = {_joined(of_benchmark) for of_benchmark in fields["of_metrics"]}
+    return metrics.pop() if len(metrics) == 1 else "several metrics"
+
+
+def _joined(metrics: Sequence[str]) -> str:
+    return " and ".join(map(short, metrics))
+
+
 def average_lines(board: Board) -> list[str]:
-    """What each average is the mean of."""
+    """What each average is the mean of: benchmarks, and the metric of each."""
     return [
-        f"{column.title}: the plain mean of "
-        f"{short(column.metric) if column.metric != PRIMARY else 'the primary metrics'} over "
-        f"{', '.join(column.of)}; missing where one of them is"
+        f"{column.title}: the plain mean of {_members_of_average(column.of, column.of_metrics)}; missing where one of "
+        "them is"
         for column in board.columns.itertuples()
         if column.kind == AVERAGE
     ]
+
+
+def _members_of_average(benchmarks: Sequence[str], metrics: Sequence[Sequence[str]]) -> str:
+    """`top-1 over a, b, c (mean per class)`: the metric that most benchmarks share, and the others' own ones."""
+    texts = [_joined(of_benchmark) for of_benchmark in metrics]
+    most, count = Counter(texts).most_common(1)[0]
+    if count == 1:
+        return ", ".join(f"{name} ({text})" for name, text in zip(benchmarks, texts, strict=True))
+    names = [name if text == most else f"{name} ({text})" for name, text in zip(benchmarks, texts, strict=True)]
+    return f"{most} over {', '.join(names)}"
 
 
 def limited_line(board: Board) -> str:

@@ -86,7 +86,9 @@ def line_of(step: int, network: str, result: "Result") -> Line:
 
 def headlines(line: Line) -> list[str]:
     """The headline metrics of a line."""
-    return [name for name in headlines_of(line["task"]) if name in line["metrics"]] or [line["primary"]]
+    return [name for name in headlines_of(line["task"], line["primary"]) if name in line["metrics"]] or [
+        line["primary"]
+    ]
 
 
 def sentence(lines: Sequence[Line]) -> str:

@@ -72,11 +72,13 @@ def _records(board: Board, row: int, columns: pd.DataFrame, is_shipped: bool) ->
     dataset = dataset_names().get(name, name) if is_shipped else name
     info = find_task(head["task"]) if is_shipped and name in dataset_names() else None
     task = info.clip_benchmark_task if info is not None else ""
+    ours = find_task(head["task"])
+    beginning = "" if ours is not None and ours.splits else "zeroshot_"  # probes are fitted to train images
     yield {
         "dataset": dataset,
         "model": model,
         "pretrained": pretrained,
-        "task": task or f"zeroshot_{head['task']}",
+        "task": task or f"{beginning}{head['task']}",
         "metrics": {their_metric(head["task"], metric): value for metric, value in values.items()},
         "language": ENGLISH,
         **provenance,

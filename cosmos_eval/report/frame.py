@@ -97,8 +97,11 @@ def _long_frame(results: list[Result]) -> pd.DataFrame:
 def _widen(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each model, a column for each headline metric of each benchmark."""
     frame = distinct_labels(frame)
+    identity = ["benchmark", "fingerprint"]
+    primary = frame[frame["primary"].astype(bool)].groupby(identity)["metric"].unique().to_dict()
     shown = [
-        row.metric in headlines(row.task, *([row.metric] if row.primary else [])) for row in frame.itertuples(False)
+        row.metric in headlines(row.task, *primary.get((row.benchmark, row.fingerprint), ()))
+        for row in frame.itertuples(False)
     ]
     frame = frame[pd.Series(shown, index=frame.index, dtype=bool)].copy()
     limits = frame["limit"].map(lambda limit: "" if pd.isna(limit) else f" (limit {limit:,})")

@@ -11,11 +11,12 @@ from cosmos_eval.report.cells import (
     by_task,
     detail,
     limited_line,
+    metric_head,
     shown,
     with_values,
     without_width_line,
 )
-from cosmos_eval.report.names import MISSING, short
+from cosmos_eval.report.names import MISSING
 
 FIT = 12
 """Columns that fit a window of 1280 pixels; a benchmark with more metrics has several tables."""
@@ -84,7 +85,7 @@ def _head(board: Board, columns: list[int]) -> list[str]:
         "".join(f'<th colspan="{len(run)}">{escape(name)}</th>' for name, run in group_columns(board, columns))
         for group_columns in (by_task, by_benchmark)
     )
-    metrics = [f"<th>{escape(short(board.columns.at[column, 'metric']))}</th>" for column in columns]
+    metrics = [f"<th>{escape(metric_head(board, column))}</th>" for column in columns]
     abouts = [
         f'<th title="{escape(board.columns.at[column, "fingerprint"])}">'
         f"{escape(about(board, column)).replace(', ', '<br>')}</th>"

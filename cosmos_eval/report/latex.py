@@ -12,12 +12,12 @@ from cosmos_eval.report.cells import (
     by_benchmark,
     by_task,
     limited_line,
+    metric_head,
     sections,
     shown,
     with_values,
     without_width_line,
 )
-from cosmos_eval.report.names import short
 
 ABSENT = "--"
 """An en dash: not measured."""
@@ -94,7 +94,7 @@ def _head(board: Board, columns: list[int]) -> list[str]:
     metrics, fingerprints, counts = ["model"], [""], [""]
     for column in columns:
         fields = board.columns.loc[column]
-        metrics.append(escape(short(fields["metric"])))
+        metrics.append(escape(metric_head(board, column)))
         data = "" if fields["kind"] == AVERAGE else f"/{fields['dataset'][:8] or 'no data'}"
         fingerprints.append(rf"{{\tiny {escape(fields['fingerprint'][:8] + data)}}}")
         counts.append(rf"{{\tiny $n={fields['n']}$}}" if fields["n"] else "")

@@ -25,4 +25,5 @@ def short(metric: str) -> str:
     """A metric's name as a column head; a name of another task that only holds one of these stays as it is."""
     for long, brief in SHORT.items():
         metric = re.sub(rf"(^|[/ ]){re.escape(long)}", rf"\g<1>{brief}", metric)
-    return metric
+    metric = re.sub(r"^few_shot_(\d+)$", r"\1-shot", metric)
+    return re.sub(r"^knn_(\d+)$", r"\1-NN", metric)

@@ -26,7 +26,9 @@ def summary_lines(results: Sequence[Result]) -> list[str]:
 
 def headline(result: Result) -> str:
     """The headline metrics of one result: `top-1 51.2 [48.1, 54.3]; on 500 images only (--limit)`."""
-    names = [name for name in headlines(result.benchmark.task) if name in result.metrics] or [result.primary]
+    names = [name for name in headlines(result.benchmark.task, result.primary) if name in result.metrics] or [
+        result.primary
+    ]
     metrics = ", ".join(f"{short(name)} {with_interval(name, result.metrics[name])}" for name in names)
     count = result.limit or 0
     images = "1 image" if count == 1 else f"{count:,} images"  # spread over the order of the dataset

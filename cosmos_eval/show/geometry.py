@@ -13,6 +13,7 @@ import torch
 from cosmos_core.collapse import alignment, uniformity
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
+from cosmos_core.printable import plural
 from cosmos_eval.datasets import with_fingerprint
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
 from cosmos_eval.datasets.data.base import spread_indices
@@ -85,7 +86,10 @@ def show_geometry(
     definition, data = read_data(benchmark, KINDS, data_root, reporter, "geometry")
     data = with_fingerprint(data, reporter=reporter)  # images keep their digests: the engine does not read them again
     assert isinstance(data, Shown)
-    other = None if against is None else read_data(against, KINDS, data_root, reporter, "geometry")
+    other = None
+    if against is not None:
+        outside, outside_data = read_data(against, KINDS, data_root, reporter, "geometry")
+        other = outside, with_fingerprint(outside_data, reporter=reporter)
     cache = cache or CacheChoice(None)
     engine = open_engine(spec, options or RunOptions(), cache, reporter)
     engine.start_benchmark(definition.name)
@@ -107,6 +111,12 @@ def show_geometry(
         remarks.append("the model does not say its logit scale: no calibration, and no probabilities")
     ood = None
     if other is not None:
+        of_benchmark = {image.digest() for image in data.images}
+        shared = sum(image.digest() in of_benchmark for image in other[1].images)
+        if shared:
+            verb = "is" if shared == 1 else "are"
+            of_all = plural(len(other[1].images), "image")
+            remarks.append(f"{shared:,} of {of_all} of {other[0].name} {verb} in {definition.name}, too")
         ood = _out_of_distribution(engine, prepared, other, scale, figures)
     confused = _confused(data, prepared)
     title = f"{portable_spec(spec)} on {definition.name}"
@@ -167,7 +177,10 @@ def _prepare(engine: Engine, data: Shown, definition: Benchmark) -> _Prepared:
     """Encode the data."""
     if isinstance(data, ClassificationData):
         if not data.templates:
-            raise RequestError(f"{definition.name} has no templates for the class names; show geometry needs them")
+            raise RequestError(
+                f"{definition.name} has the task {definition.task} and no templates in prompts, which show geometry "
+                "needs; write a definition of the task classification, with class names and templates of one language"
+            )
         prompts = ClassPrompts.from_templates(data.class_names, data.templates)
         scores = engine.score(data.images, prompts.texts)
         _require_embeddings(scores.image_features, scores.averages_prompts, engine, definition)

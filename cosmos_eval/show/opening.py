@@ -72,7 +72,7 @@ def read_data(
     if definition.data_kind not in names or task_info(definition.task).splits:
         needed = " or ".join(names) if command else names[0]
         raise RequestError(
-            f"{definition.name} is {definition.task}; show {command or needed} needs a {needed} benchmark"
+            f"{definition.name} has the task {definition.task}; show {command or needed} needs a benchmark of {needed}"
         )
     (planned,) = make_plan([definition], data_root, reporter=reporter)
     return planned.benchmark, datasets.read(planned.benchmark, planned.data_root, reporter)

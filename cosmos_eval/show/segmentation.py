@@ -87,7 +87,9 @@ def show_segmentation(
     reporter = reporter or Silent()
     definition = benchmark if isinstance(benchmark, Benchmark) else load_benchmark(benchmark)
     if definition.data_kind != SEGMENTATION.name:
-        raise RequestError(f"{definition.name} is {definition.task}; show segmentation needs a segmentation benchmark")
+        raise RequestError(
+            f"{definition.name} has the task {definition.task}; show segmentation needs a benchmark of segmentation"
+        )
     if results is not None and not results.is_dir():
         raise RequestError(f"no folder {results}; give the --out folder of a run")
     resolved = str(resolve_device(device))

@@ -113,6 +113,17 @@ def test_an_image_with_several_names_is_exported_under_each(tmp_path):
     assert torch.equal(features[:3], features[3:])
 
 
+def test_images_alone_are_exported_where_a_benchmark_asks_no_texts(tmp_path):
+    engine = Engine(RandomModel(), cache=FeatureCache(tmp_path))
+    engine.benchmark = "probe"
+    features = engine.image_features(random_images(3))
+    assert export_features(list_cached_models(tmp_path)[0], tmp_path / "v", ["probe"]) == (3, 0)
+    exported = EmbeddingsModel(tmp_path / "v")
+    assert torch.equal(exported.read_image_embeddings(random_images(3)), features)
+    with pytest.raises(RequestError, match=r"texts\.npz"):
+        exported.read_text_embeddings(["a dog"])
+
+
 def test_an_unfinished_run_is_not_exported(tmp_path):
     fill_cache(tmp_path, ("one", random_images(3)))
     for path in tmp_path.glob("*/pictures-*.safetensors"):

@@ -1,4 +1,4 @@
-"""`list readers NAME` and `list templates`: every option in words, and the templates themselves."""
+"""`list readers NAME`, `list suites NAME` and `list templates`: every option in words, averages, the templates."""
 
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.option_texts import KINDS, describe_options
@@ -22,6 +22,19 @@ def test_the_options_of_a_reader_are_listed(capsys):
     assert [row[0] for row in rows] == [*info.required, *info.optional]
     assert run_command(["list", "readers", "mask"]) == 2
     assert "mask" in capsys.readouterr().err
+
+
+def test_a_suite_is_shown_with_its_metrics_and_averages(capsys):
+    assert run_command(["list", "suites", "datacomp-38"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0][:2] == ["suite", "datacomp-38"]
+    metrics = {row[0]: row[1] for row in rows[1:39]}
+    assert (metrics["food101-wds"], metrics["fmow-wds"]) == ("top1", "worst region/top1")
+    assert metrics["flickr30k-test-retrieval"] == "image_to_text_recall@1, text_to_image_recall@1"
+    assert rows[39][:2] == ["average", "DataComp, mean of 38"]
+    assert rows[-1][0] == "published table"
+    assert run_command(["list", "suites", "datacmp-38"]) == 2
+    assert "datacomp-38" in capsys.readouterr().err
 
 
 def test_templates_are_listed_and_shown(capsys):

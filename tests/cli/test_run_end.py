@@ -43,5 +43,8 @@ def test_a_whole_run_names_the_commands_of_the_table_and_the_page(tmp_path: Path
     commands = printed_commands(capsys.readouterr().out)
     assert commands[:2] == [["leaderboard", str(out)], ["report", str(out)]]
     assert commands[2][:2] == ["results", "show"]
-    for command in (commands[0], commands[2]):
+    print_results(results, out, "toybox")  # one suite: its tables have its averages
+    of_suite = printed_commands(capsys.readouterr().out)
+    assert [command[-2:] for command in of_suite[:2]] == [["--suite", "toybox"]] * 2
+    for command in (commands[0], of_suite[0], commands[2]):
         assert run_command(command) == 0

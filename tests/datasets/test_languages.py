@@ -168,6 +168,12 @@ def test_what_is_missing_is_named(tmp_path):
     MULTILINGUAL["xtd200"](tmp_path, ["deu_Latn"])
     with pytest.raises(RequestError, match=r"the file \S*xtd200/fra_Latn.txt, which is not there .*nllb-clip"):
         datasets.load(small("xtd200", ["deu_Latn", "fra_Latn"]), tmp_path)
+    others = ["ace_Arab", "fra_Latn", "ita_Latn"]
+    with pytest.raises(
+        RequestError, match=r"xtd200/ace_Arab.txt and those of 2 other languages, which is not"
+    ) as caught:
+        datasets.load(small("xtd200", ["deu_Latn", *others]), tmp_path)
+    assert str(caught.value).count("xtd200 needs") == 1  # of 200 languages it was a line for each
     (tmp_path / "xtd200/images" / "COCO_val2014_000000000003.jpg").unlink()
     with pytest.raises(RequestError, match=r"needs 6 images .*, found 5; missing: COCO_val2014_000000000003.jpg"):
         datasets.load(small("xtd200", ["deu_Latn"]), tmp_path)
@@ -247,7 +253,9 @@ WRONG_WORDS = [
     ({"set": ["imagenet"]}, "there is no set .*; did you mean imagenet or babel-imagenet.$"),
     ({"set": "imagenet", "only": [["ar"]]}, "only must have different languages of imagenet: ar, cn, it, jp"),
     ({"set": "imagenet", "only": [False]}, "only must have different languages of imagenet: ar, cn, it, jp"),
-    ({"only": ["ar"]}, "only must be a list of languages of the set"),
+    ({"only": ["ar"]}, "only chooses languages of a set: write set: imagenet or babel-imagenet beside it"),
+    ({"set": "imagenet", "only": "ar"}, "only must be a list of languages of the set"),
+    ({"own": {"zh/CN": {"class_names": ["a"]}}}, "'zh/CN' is not a code of a language; write letters, digits, - and _"),
     ({"own": ["sw"]}, "own must be a map from language"),
     ({"own": {True: {"class_names": ["a"]}}}, "True is not a code of a language"),
     ({"own": {"sw": ["a"]}}, "sw: must be a map with class_names"),
@@ -256,14 +264,19 @@ WRONG_WORDS = [
     ({"own": {"sw": {"class_names": "swahili"}}}, "sw: 'swahili' must be a .txt or .json file"),
     ({"own": {"sw": {"class_names": ["a"], "templates": "openai-80"}}}, "sw: 'openai-80' must be a .txt or .json file"),
     ({"own": {"sw": {"class_names": ["a"], "templates": [5]}}}, "sw: templates must be a list of texts, or a .txt"),
-    ({"own": {"sw": {"class_names": ["a", ""]}}}, "sw: class_names must be a list"),
+    ({"own": {"sw": {"class_names": ["a", ""]}}}, "sw: name 2 of class_names must be a text that is not blank, not ''"),
+    (
+        {"own": {"sw": {"class_names": "empty.txt"}}},
+        "sw: class_names of empty.txt must be a list of names, .* at least one",
+    ),
     ({"own": {"sw": {"class_names": ["a"], "templates": ["x"]}}}, "sw: the template 'x' must have one place"),
-    ({"set": "imagenet", "own": {"it": {"class_names": ["a"]}}}, "a language of own is also one of the set"),
+    ({"set": "imagenet", "own": {"it": {"class_names": ["a"]}}}, "it of own is also in the set imagenet; leave it out"),
 ]
 
 
 @pytest.mark.parametrize(("section", "message"), WRONG_WORDS)
 def test_wrong_words_are_refused(section, message, tmp_path):
+    (tmp_path / "empty.txt").touch()
     with pytest.raises(RequestError, match=message):
         resolve_languages(section, tmp_path, RequestError)
 

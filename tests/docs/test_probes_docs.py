@@ -82,7 +82,7 @@ def test_the_definition_of_the_page_is_measured(measured, folder):
 def test_the_leak_and_the_strength_are_remarks_of_the_result(measured):
     warnings = measured["colours"].warnings
     assert any("1 of 30 evaluated images is in the split val, too: red/9.png" in line for line in warnings)
-    assert any("scikit-learn's C = " in line and "chosen on the split val" in line for line in warnings)
+    assert any("scikit-learn's C = " in line and "on the split val, with top-1 " in line for line in warnings)
 
 
 def test_data_check_counts_all_splits_and_tells_of_the_leak(folder, capsys):

@@ -249,7 +249,7 @@ def test_show_and_export_refuse_in_one_line(extras, fruit, tmp_path, capsys):
         arguments = ["--model", "late:2", "--benchmark", "fruit-pairs", "--data-root", fruit, "--out", tmp_path]
         assert command("show", what, *arguments) == 2
         said = capsys.readouterr().err
-        assert f"fruit-pairs is same-class; show {what} needs a {what} benchmark" in said
+        assert f"fruit-pairs has the task same-class; show {what} needs a benchmark of {what}" in said
         assert said.count("\n") == 1
     assert command("show", "attention", "--model", "late:2", "--scene", 0, "--out", tmp_path) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -14,7 +14,9 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.protocol.benchmark import read_suite
 from cosmos_eval.protocol.suite import Average, Suite
 from cosmos_eval.report.board import board_of, make_board
+from cosmos_eval.report.cells import average_lines, metric_head, task_heading
 from cosmos_eval.report.exchange_open_clip import MEAN_OF, columns_of_38
+from cosmos_eval.report.names import short
 from cosmos_eval.results.store import read_results
 from tests.helpers.average_results import write_result
 
@@ -51,6 +53,20 @@ def test_an_average_takes_a_metric_for_each_benchmark_and_by_default_the_headlin
             ("toybox-retrieval", ("image_to_text_recall@1", "text_to_image_recall@1")),
         ],
     ]
+
+
+def test_the_line_below_the_table_names_the_metric_of_each_benchmark(suite):
+    """It said "the primary metrics" of every average whose benchmarks have metrics of their own."""
+    lines = average_lines(make_board([], suite=suite))
+    assert lines[0].startswith(
+        "mapped: the plain mean of toybox-classification (top-5), toybox-retrieval (T→I R@5), toybox-segmentation (mIoU"
+    )
+    assert "toybox-classification (mean per class), toybox-retrieval (I→T R@1 and T→I R@1);" in lines[1]
+    board = make_board([], suite=suite)
+    columns = board.columns.index[board.columns["kind"] == "average"]
+    assert [metric_head(board, column) for column in columns] == ["several metrics", "several metrics"]  # not "primary"
+    (open_clip,) = average_lines(make_board([], suite=read_suite("datacomp-38")))
+    assert "the plain mean of top-1 over imagenet1k-wds, caltech101-vtab (mean per class), cifar10-vtab, " in open_clip
 
 
 @pytest.mark.parametrize(
@@ -119,6 +135,13 @@ def test_open_clips_suite_prints_the_metrics_that_open_clip_prints():
     shown = board.headline()
     assert set(shown.loc[shown["benchmark"] == "pets-vtab", "metric"]) == {"mean_per_class"}
     assert set(shown.loc[shown["benchmark"] == "food101-wds", "metric"]) == {"top1"}
+
+
+def test_headings_of_tasks_are_words():
+    assert [task_heading(task) for task in ("retrieval", "multiple-choice", "multilingual-retrieval", "")] == [
+        "Retrieval", "Multiple choice", "Multilingual retrieval", "All tasks"
+    ]  # fmt: skip
+    assert [short(name) for name in ("few_shot_4", "knn_20", "few_shot_4/x")] == ["4-shot", "20-NN", "few_shot_4/x"]
 
 
 def test_every_suite_that_lacks_columns_says_so():

@@ -117,6 +117,7 @@ def test_the_same_benchmark_has_clip_benchmarks_name_and_another_keeps_ours():
     assert one["metrics"] == {"image_retrieval_recall@5": 0.5, "text_retrieval_recall@5": 0.7}
     assert record(measured("coco-val2017-retrieval", {"text_to_image_recall@1": 0.5}))["dataset"].startswith("coco-")
     assert record(measured("caltech101-cosmos", {"top1": 0.5}))["dataset"] == "caltech101-cosmos"
+    assert record(measured("cifar10-probe", {"top1": 0.5}))["task"] == "probe"  # fitted, so not zeroshot_probe
     changed = measured("cifar10-vtab", {"top1": 0.6})
     changed = replace(changed, benchmark=replace(changed.benchmark, fingerprint="0" * 64))
     assert record(changed)["dataset"] == "cifar10-vtab"  # somebody's own definition of that name

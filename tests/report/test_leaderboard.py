@@ -83,6 +83,26 @@ def test_a_name_cannot_break_the_table():
     )
 
 
+@pytest.mark.parametrize(("languages", "are_shown"), [(11, True), (36, True), (201, False)])
+def test_a_table_has_a_column_for_each_language_unless_there_are_very_many(languages, are_shown):
+    """With 11 languages and six metrics, tables showed the means only."""
+    names = [f"{way}_recall@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
+    names += [f"l{i}/{name}" for i in range(languages) for name in names]
+    base = make_result()
+    section = replace(base.benchmark, task="multilingual-retrieval")
+    metrics = {name: Metric(0.5, 0.4, 0.6, 4) for name in names}
+    text = markdown(to_frame([make_result(benchmark=section, metrics=metrics, primary=names[0])]))
+    assert [head in text for head in ("| l3/I→T R@1", "| l3/T→I R@1")] == [are_shown, are_shown]
+    assert "| l3/I→T R@5" not in text
+    assert "| I→T R@5" in text
+
+
+def test_one_image_is_no_plural():
+    one = result("a", 0.5, dataset=replace(make_result().dataset, n={"images": 1}))
+    assert ", 1 image, fp32" in markdown(to_frame([one]))
+    assert ", 1 image, fp32" in repr(one)
+
+
 def test_csv_and_markdown_hold_the_same_numbers(tmp_path):
     results = [result("weak", 0.25), result("strong", 0.75)]
     paths = write_leaderboard(results, tmp_path, not_run=["m, coco: not run: no images"])

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from cosmos_eval.protocol.benchmark import read_suite
+from cosmos_eval.report.board import make_board
 from cosmos_eval.report.run_summary import headline, summary_lines
 from cosmos_eval.tasks.outcome import Metric
 from tests.helpers.boards import HOSTILE, result_of
@@ -22,6 +24,19 @@ def test_a_line_has_the_headline_metrics_of_the_task_with_their_intervals():
 def test_another_primary_metric_is_shown_where_the_task_has_no_headline():
     result = result_of("m", "toybox-perception", metrics={"accuracy": Metric(0.5, 0.4, 0.6, 9)}, primary="accuracy")
     assert headline(result) == "accuracy 50.0 [40.0, 60.0]"
+
+
+def test_a_primary_metric_that_is_no_headline_of_the_task_is_shown_in_its_place():
+    """fmow-wds, whose primary metric is that of the worst region, showed its top-1."""
+    metrics = {"top1": Metric(0.5, 0.4, 0.6, 9), "worst region/top1": Metric(0.25, 0.1, 0.4, 9)}
+    result = result_of("m", "toybox-classification", metrics=metrics, primary="worst region/top1")
+    assert headline(result) == "worst region/top-1 25.0 [10.0, 40.0]"
+    shown = make_board([result]).headline()
+    assert shown["metric"].tolist() == ["worst region/top1"]
+    assert headline(replace(result, primary="top1")) == "top-1 50.0 [40.0, 60.0]"
+    suite = read_suite("datacomp-38")  # its own headline decides
+    names = make_board([], suite=suite).headline().set_index("benchmark")["metric"]
+    assert (names["fmow-wds"], names["iwildcam-wds"]) == ("worst region/top1", "macro_f1")
 
 
 def test_ranks_are_no_percentages_and_a_missing_interval_is_left_out():

@@ -217,8 +217,8 @@ def test_the_commands_write_images(small: dict[str, Path], tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        (["retrieval", "--benchmark", "toybox-perception"], "show retrieval needs a retrieval benchmark"),
-        (["perception", "--benchmark", "toybox-retrieval"], "show perception needs a perception benchmark"),
+        (["retrieval", "--benchmark", "toybox-perception"], "show retrieval needs a benchmark of retrieval"),
+        (["perception", "--benchmark", "toybox-retrieval"], "show perception needs a benchmark of perception"),
         (["perception", "--benchmark", "toybox-perception", *["--model", "cosmos:toybox"] * 2], "3 models"),
         (["retrieval", "--benchmark", "toybox-retrieval", "--device", "abacus"], "unknown device"),
     ],

@@ -264,9 +264,9 @@ def test_a_class_and_single_images_can_be_chosen(world, tmp_path, capsys):
         (["--results", "nowhere"], "no folder nowhere"),
         (
             ["--benchmark", "toybox-probe"],
-            "toybox-probe is probe; show classification needs a classification benchmark",
+            "toybox-probe has the task probe; show classification needs a benchmark of classification",
         ),
-        (["--benchmark", "toybox-retrieval"], "show classification needs a classification benchmark"),
+        (["--benchmark", "toybox-retrieval"], "show classification needs a benchmark of classification"),
     ],
 )
 def test_bad_requests_are_one_line(world, tmp_path, capsys, arguments, why):

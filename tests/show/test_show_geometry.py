@@ -12,6 +12,7 @@ from cosmos_core.collapse import alignment, uniformity
 from cosmos_core.errors import RequestError
 from cosmos_eval import load_model
 from cosmos_eval.cli.main import run_command
+from cosmos_eval.cli.show_geometry import as_images
 from cosmos_eval.datasets.kinds import CLASSIFICATION
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.embedding_geometry import effective_rank, modality_gap
@@ -66,7 +67,9 @@ def test_the_accuracy_is_that_of_the_task(shown, world, tmp_path):
 
 
 def test_images_of_the_benchmark_itself_are_not_told_apart(world, tmp_path):
-    figures = show_geometry(MODEL, world, tmp_path, against=world).figures
+    done = show_geometry(MODEL, world, tmp_path, against=world)
+    figures = done.figures
+    assert "12 of 12 images of classes are in classes, too" in done.remarks
     assert figures["ood_auroc_score"] == figures["ood_auroc_probability"] == 1 / 2
     assert figures["ood_fpr95_score"] == 1
 
@@ -104,16 +107,22 @@ def test_captions_are_queries_of_retrieval(tmp_path):
 
 def test_other_benchmarks_and_models_are_refused(world, tmp_path):
     for name in ("toybox-perception", "toybox-probe"):
-        with pytest.raises(RequestError, match="; show geometry needs a retrieval or classification benchmark"):
+        with pytest.raises(RequestError, match="; show geometry needs a benchmark of retrieval or classification"):
             show_geometry(MODEL, name, tmp_path)
     definition = yaml.safe_load(world.read_text()) | {"name": "german", "task": "multilingual-classification"}
     del definition["prompts"]
     definition["languages"] = {"own": {"de": {"class_names": {"class0": "Ding 0"}}}}
     world.with_name("german.yaml").write_text(yaml.safe_dump(definition))
-    with pytest.raises(RequestError, match="german has no templates for the class names"):
+    with pytest.raises(
+        RequestError, match=r"german has the task multilingual-classification and no templates .*; write a definition"
+    ):
         show_geometry(MODEL, world.with_name("german.yaml"), tmp_path)
     with pytest.raises(RequestError, match="one embedding for each input"):
         show_geometry("python:tests.helpers.scoring_models:Pairs", world, tmp_path)
+
+
+def test_counts_of_confused_images_are_numbers_of_images():
+    assert [as_images(count) for count in (1.0, 3.0, 0.75)] == ["1 image", "3 images", "0.8 images"]
 
 
 def test_the_command_reads_the_cache_of_a_run(world, tmp_path, capsys):

@@ -180,6 +180,15 @@ def test_a_language_without_a_name_for_a_class_leaves_its_images_out():
     assert french["label"].tolist() == french["prediction"].tolist() == [0, 2, 2]  # classes of the dataset
 
 
+def test_a_remark_names_languages_with_one_class_and_with_equal_names():
+    words = {"de": {"class_names": ["Kran", "Kran", "Hund"]}, "fr": {"class_names": {NAMES[0]: "maison"}}}
+    outcome = tasks.run(classification({"own": words}), class_data([0, 1, 2, 2]), Constant())
+    assert outcome.warnings[-2:] == (
+        "languages with a single class, so that every image counts as right: fr",
+        "classes that share their name with another one and tie: de 2 of 3",
+    )
+
+
 def test_a_constant_model_scores_chance_among_the_classes_of_each_language():
     outcome = tasks.run(classification(OWN), class_data([0, 1, 2, 2]), Constant())
     assert values(outcome) == {

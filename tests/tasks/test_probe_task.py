@@ -155,6 +155,20 @@ def test_a_test_image_in_train_is_counted_and_marked():
     assert np.flatnonzero(outcome.samples["in_train"]).tolist() == [4]
 
 
+def test_numbers_of_shots_and_neighbours_that_there_are_not_are_named():
+    """They were left out without a word."""
+    data = splits()
+    definition = benchmark("probe", shots=[1, 50, 60], neighbours=[3, 1000])
+    outcome = tasks.run(definition, data, one_hot(data))
+    most = np.bincount(data.other_splits["train"].labels).max()
+    assert {"few_shot_50", "few_shot_60", "knn_1000"}.isdisjoint(outcome.metrics)
+    lines = [line for line in outcome.warnings if "not measured" in line]
+    assert lines == [
+        f"few_shot_50, few_shot_60 are not measured: no class has more than {most} train images",
+        f"knn_1000 is not measured: there are only {len(data.other_splits['train'].labels)} train images",
+    ]
+
+
 def test_a_class_without_train_images_is_never_right():
     data = splits()
     train = data.other_splits["train"]
@@ -181,8 +195,11 @@ def only_first_class(train: ClassificationData) -> ClassificationData:
     ("change", "message"),
     [
         (only_first_class, "needs train images of two classes"),
-        (lambda train: replace(train, class_names=list("abcdeg")), "different classes, in one of them only: f, g"),
-        (lambda train: replace(train, class_names=list("bacdef")), "different classes, in another order"),
+        (
+            lambda train: replace(train, class_names=list("abcdeg")),
+            "different classes: train lacks f, and test lacks g; give",
+        ),
+        (lambda train: replace(train, class_names=list("bacdef")), "different classes: in another order; give"),
         (lambda train: replace(train, images=train.images[::6], labels=train.labels[::6]), "no image is left"),
         (lambda train: replace(train, labels=train.labels + 1), "train image 30 refers to class 6"),
     ],
@@ -239,12 +256,38 @@ def test_a_split_may_have_its_own_reader(own):
     assert load_benchmark(own / "own.yaml").fingerprint == definition.fingerprint
 
 
+def test_classes_that_a_split_lacks_are_classes_of_all_splits_if_that_is_allowed(own):
+    """A reader that finds the classes in the labels does not know those of the other splits."""
+    for name, labels in (("train", "dog dog cat cat bird bird"), ("test", "cat dog emu")):
+        lines = [f'{{"image": "train/{"cat" if i % 2 else "dog"}/{i % 3}.png", "label": "{label}"}}'
+                 for i, label in enumerate(labels.split())]  # fmt: skip
+        (own / f"{name}.jsonl").write_text("\n".join(lines))
+    text = OWN.replace("image-folder", "jsonl").replace("path: train", "path: train.jsonl")
+    text = text.replace("path: held-out", "path: test.jsonl").replace("[2]", "[1]").replace("few_shot_2", "top1")
+    (own / "own.yaml").write_text(text)
+    definition = load_benchmark(own / "own.yaml")
+    with pytest.raises(
+        RequestError, match=r"train lacks emu, and test lacks bird; .* or write candidates_without_images"
+    ):
+        tasks.validate(definition, datasets.load(definition))
+    (own / "own.yaml").write_text(text.replace("jsonl\n", "jsonl\n  candidates_without_images: allow\n", 1))
+    definition = load_benchmark(own / "own.yaml")
+    data = datasets.load(definition)
+    assert list(data.test.class_names) == list(data.other_splits["train"].class_names) == ["cat", "dog", "emu", "bird"]
+    assert (data.test.labels.tolist(), data.other_splits["train"].labels.tolist()) == ([0, 1, 2], [1, 1, 0, 0, 3, 3])
+    assert list(data.remarks)[:2] == [
+        "no image of the split test has the class bird", "no image of the split train has the class emu"
+    ]  # fmt: skip
+    outcome = tasks.run(definition, data, Engine(RandomModel()))
+    assert "1 test class without a train image: emu" in outcome.warnings
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (("    train: {path: train}\n", ""), "probe needs the split train"),
         (("test: {path: held-out}", "test: held-out"), "test must be a map"),
-        (("test:", "tset:"), "path' is missing in dataset"),
+        (("test:", "tset:"), "own.yaml:7: probe is evaluated on the split test, which has no path: write"),
         (("{path: train}", "{reader: cocoa, path: train}"), "own.yaml:8: unknown reader 'cocoa'"),
         (("{path: train}", "{reader: karpathy, path: train}"), "the reader karpathy gives data for retrieval"),
         (("{path: train}", "{reader: jsonl}"), "'path' is missing in train"),

@@ -203,6 +203,12 @@ class ClassificationData(Data):
     def with_options(self, options: Mapping[str, Any]) -> Self:
         return self.replaced(empty_classes_allowed=True) if self.kind.options[0] in options else self
 
+    def with_classes(self, class_names: Sequence[str]) -> Self:
+        """Return the data with these classes, its own ones among them, in this order; without templates."""
+        label_of_name = {name: label for label, name in enumerate(class_names)}
+        new_labels = np.array([label_of_name[name] for name in self.class_names], dtype=np.int64)
+        return self.replaced(class_names=list(class_names), labels=new_labels[self.labels], templates=[])
+
     def _empty_classes(self) -> list[str]:
         """Return the names of classes without an image, in class order."""
         unused = set(range(len(self.class_names))) - set(self.labels.tolist())

@@ -9,6 +9,7 @@ from PIL import Image
 from cosmos_core.printable import plural
 from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data
+from cosmos_eval.datasets.data.classification import ClassificationData
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_facts import ImageFacts
 from cosmos_eval.datasets.image_sources import ImageSource
@@ -159,6 +160,34 @@ def read_splits(read: Any, benchmark: Any) -> Data:
         data = read(replace(benchmark, name=split_name, dataset=split_options))
         other_splits[name] = data.replaced(images=[SplitImage(image, name) for image in data.images])
     remarks = [*test.remarks, *(f"{name}: {line}" for name, data in other_splits.items() for line in data.remarks)]
+    if not benchmark.prompts:  # whose order is that of the classes
+        shared, missing = _share_classes({"test": test, **other_splits})
+        test, other_splits, remarks = shared.pop("test"), shared, [*remarks, *missing]
     data = SplitData(test, other_splits, remarks=remarks)
     # A task without prompts must not depend on those that a dataset brings, such as a file that need not be there.
     return data if benchmark.prompts else data.without_prompts()
+
+
+def _share_classes(splits: Mapping[str, Data]) -> tuple[dict[str, Data], list[str]]:
+    """Give all splits the classes of each of them, if classes may be without an image; else return them as they are.
+
+    Readers that find the classes in the labels (`jsonl`, `parquet`) do not know those of the other splits.
+
+    Returns:
+        The splits, whose classes are those of the evaluated one and then the others, and a remark for each split that
+        lacks some.
+    """
+    data = [split for split in splits.values() if isinstance(split, ClassificationData) and split.empty_classes_allowed]
+    names = list(dict.fromkeys(name for split in data for name in split.class_names))
+    if len(data) < len(splits) or all(list(split.class_names) == names for split in data):
+        return dict(splits), []
+    lacking = {
+        name: [one for one in names if one not in set(split.class_names)]
+        for name, split in zip(splits, data, strict=True)
+    }
+    remarks = [
+        f"no image of the split {split} has the class {format_names(lacks)}"
+        for split, lacks in lacking.items()
+        if lacks
+    ]
+    return {name: split.with_classes(names) for name, split in zip(splits, data, strict=True)}, remarks

@@ -30,7 +30,7 @@ def read_caption_files(benchmark: Any, data_root: Path) -> Data:
     """
     checker = DatasetChecker(benchmark, data_root)
     languages = read_codes(checker)
-    paths = [_find_file(checker, language) for language in languages]
+    paths = _find_files(checker, languages)
     folder = checker.find_path("images", "folder")
     names_path = checker.find_path("image_names", "file")
     (names_path,) = checker.require(names_path)
@@ -60,8 +60,8 @@ def read_codes(checker: DatasetChecker) -> list[str]:
     return languages
 
 
-def _find_file(checker: DatasetChecker, language: str) -> Path | None:
-    """Return the file of one language; if it does not exist, add a problem and return None.
+def _find_files(checker: DatasetChecker, languages: Sequence[str]) -> list[Path | None]:
+    """Return the file of each language; where some do not exist, add one problem, and return None in their place.
 
     Raises:
         RequestError: a file name without `{language}` or with a folder, or a folder that leads out of the data root.
@@ -74,11 +74,17 @@ def _find_file(checker: DatasetChecker, language: str) -> Path | None:
         )
     value = checker.options["captions"]
     folders: Sequence[str] = [value] if isinstance(value, str) else value
-    paths = [checker.resolve_path(f"{folder}/{template.replace(PLACE, language)}") for folder in folders]
-    existing = next((path for path in paths if path.is_file()), None)
-    if existing is None:
-        checker.add_missing(f"the file {' or '.join(map(str, paths))}", *paths)
-    return existing
+    candidates = [
+        [checker.resolve_path(f"{folder}/{template.replace(PLACE, language)}") for folder in folders]
+        for language in languages
+    ]
+    found = [next((path for path in paths if path.is_file()), None) for paths in candidates]
+    missing = [paths for paths, path in zip(candidates, found, strict=True) if path is None]
+    if missing:
+        # 201 languages would be as many lines
+        others = f" and those of {plural(len(missing) - 1, 'other language')}" if len(missing) > 1 else ""
+        checker.add_missing(f"the file {' or '.join(map(str, missing[0]))}{others}", *missing[0])
+    return found
 
 
 def _read_lines(path: Path) -> list[str]:

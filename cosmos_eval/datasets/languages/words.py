@@ -13,6 +13,7 @@ are left out there, as Babel-ImageNet does.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -94,8 +95,10 @@ def resolve_languages(section: Mapping[str, Any], folder: Path | None, error: Ma
     name, only, own = section.get("set"), section.get("only"), section.get("own", {})
     if name is not None and name not in SETS:
         raise error(f"there is no set {short_repr(name)}{near(str(name), SETS)}")
-    if only is not None and (name is None or not isinstance(only, list) or not only):
-        raise error("only must be a list of languages of the set, beside set")
+    if only is not None and name is None:
+        raise error(f"only chooses languages of a set: write set: {' or '.join(SETS)} beside it, or leave only out")
+    if only is not None and (not isinstance(only, list) or not only):
+        raise error("only must be a list of languages of the set")
     words = [] if name is None else (_imagenet() if name == "imagenet" else _babel_imagenet())
     if only is not None:
         by_code = {language.code: language for language in words}
@@ -108,27 +111,38 @@ def resolve_languages(section: Mapping[str, Any], folder: Path | None, error: Ma
     words = [*words, *(_own(code, value, folder, error) for code, value in own.items())]
     if not words:
         raise error(f"name a set ({' or '.join(SETS)}), or give own languages")
-    if len({language.code for language in words}) < len(words):
-        raise error("a language of own is also one of the set; leave it out with only, or give another code")
+    twice = [code for code, count in Counter(language.code for language in words).items() if count > 1]
+    if twice:
+        raise error(
+            f"{', '.join(twice)} of own is also in the set {name}; leave it out with only, or give another code"
+        )
     return words
 
 
 def _own(code: Any, value: Any, folder: Path | None, error: MakeError) -> LanguageWords:
     if not isinstance(code, str) or not LANGUAGE_CODE.fullmatch(code):
-        raise error(f"{short_repr(code)} is not a code of a language; write it in quotes, such as 'no'")
+        raise error(f"{short_repr(code)} is not a code of a language; write letters, digits, - and _, such as zh-Hans")
 
     def of_language(message: str) -> RequestError:
         return error(f"{code}: {message}")
 
     if not isinstance(value, dict) or not set(value) <= {"class_names", "templates"} or "class_names" not in value:
         raise of_language("must be a map with class_names, and templates if there are any")
-    names = value["class_names"]
+    names, file = value["class_names"], ""
     if isinstance(names, str):
+        file = f" of {names}"
         names = read_word_file(names, folder, of_language)
     classes = [str(key) for key in names] if isinstance(names, dict) else None
     texts = list(names.values()) if isinstance(names, dict) else names
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise of_language("class_names must be a list, or a map from class name, of texts that are not blank")
+    if not isinstance(texts, list) or not texts:
+        raise of_language(
+            f"class_names{file} must be a list of names, or a map from class name to name, with at least one"
+        )
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str) or not text.strip():
+            raise of_language(
+                f"name {number:,} of class_names{file} must be a text that is not blank, not {short_repr(text)}"
+            )
     templates = value.get("templates", list(WITHOUT_TEMPLATES))
     if isinstance(templates, str):
         templates = read_word_file(templates, folder, of_language)

@@ -110,11 +110,12 @@ function openPublished(row, column, text, source) {
 }
 
 function openAverage(row, column, text) {
+  const isPart = (member) =>
+    member.kind === "metric" &&
+    column.ofMetrics[column.of.indexOf(data.groups[member.group]?.name)]?.includes(member.metric);
   const parts = data.columns
     .map((member, number) => ({ member, cell: data.cells.find((cell) => cell[0] === row && cell[1] === number) }))
-    .filter(
-      ({ member, cell }) => cell && member.kind === "metric" && column.of.includes(data.groups[member.group]?.name),
-    );
+    .filter(({ member, cell }) => cell && isPart(member));
   openDialog(
     `${data.models[row].label}, ${column.title}`,
     "provenance",
@@ -125,7 +126,7 @@ function openAverage(row, column, text) {
       ` ${column.about}; made from the numbers of its benchmarks, each with the same weight`,
     ),
     block("Benchmarks", [
-      ["mean of", column.of],
+      ["mean of", column.of.map((name, number) => `${name} (${column.ofMetrics[number].join(", ")})`)],
       ...parts.map(({ member, cell }) => [member.title, shown(member.metric, cell[2])]),
     ]),
   );

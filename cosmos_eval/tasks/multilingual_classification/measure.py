@@ -1,5 +1,6 @@
 """Evaluates classification in several languages; protocol: `cosmos_eval.tasks.multilingual_classification`."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -160,5 +161,23 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed
         metrics=metrics,
         samples=samples,
         primary=primary_metric(benchmark, metrics, PRIMARY),
-        warnings=(*dict.fromkeys(collapsed), *truncated.warnings()),
+        warnings=(*dict.fromkeys(collapsed), *truncated.warnings(), *_describe_words(parts)),
     )
+
+
+def _describe_words(parts: list[LanguagePart]) -> list[str]:
+    """Say of which languages the words decide something before any model is asked."""
+    alone = [part.words.code for part in parts if len(part.classes) == 1]
+    lines = (
+        [f"languages with a single class, so that every image counts as right: {format_names(alone)}"] if alone else []
+    )
+    tied = []
+    for part in parts:
+        names = Counter(" ".join(name.split()) for name in part.words.class_names)
+        classes = sum(count for count in names.values() if count > 1)
+        if classes:
+            tied.append(f"{part.words.code} {classes:,} of {len(part.classes):,}")
+    return [
+        *lines,
+        *([f"classes that share their name with another one and tie: {format_names(tied)}"] if tied else []),
+    ]

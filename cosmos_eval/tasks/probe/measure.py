@@ -19,7 +19,7 @@ from cosmos_eval.metrics.linear_scores import LinearClassifier, LinearScores
 from cosmos_eval.metrics.logistic_regression import TOLERANCE, End, Fits, LogisticRegression
 from cosmos_eval.metrics.nearest_neighbours import knn_accuracy
 from cosmos_eval.metrics.seed_variance import estimate_seeded_proportion, seeded_mean_estimator
-from cosmos_eval.metrics.strength_search import StrengthSearch, choose_strength
+from cosmos_eval.metrics.strength_search import STRENGTHS, StrengthSearch, choose_strength
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Silent
 from cosmos_eval.protocol.benchmark import Benchmark
@@ -74,11 +74,18 @@ def validate(benchmark: Benchmark, data: SplitData) -> None:
         require_equal_lengths(benchmark, images=len(split.images), labels=len(split.labels))
         require_valid_index(benchmark, split.labels, len(split.class_names), f"{name} image", "class")
         if list(split.class_names) != list(test.class_names):
-            only = sorted(set(split.class_names) ^ set(test.class_names))
-            reason = f"in one of them only: {format_names(only)}" if only else "in another order"
+            lacks = [
+                f"{one} lacks {format_names(missing)}"
+                for one, missing in (
+                    (name, sorted(set(test.class_names) - set(split.class_names))),
+                    ("test", sorted(set(split.class_names) - set(test.class_names))),
+                )
+                if missing
+            ]
             raise RequestError(
-                f"{benchmark.name}: the splits test and {name} have different classes, {reason}; give all splits the "
-                "same classes"
+                f"{benchmark.name}: the splits test and {name} have different classes: "
+                f"{', and '.join(lacks) or 'in another order'}; give all splits the same classes in the same order, or "
+                "write candidates_without_images: allow in dataset, if a class may be without images in a split"
             )
     labels = _train_labels(data)
     train_counts = np.bincount(data.other_splits["train"].labels)  # type: ignore[attr-defined]
@@ -142,8 +149,10 @@ def run(benchmark: Benchmark, data: SplitData, engine: TaskEngine, seed: int = 0
             counts = np.bincount(everything.labels)
             few = int(((counts < shots) & (counts > 0)).sum())
             if few:
+                verb = "has" if few == 1 else "have"
                 warnings.append(
-                    f"{name}: {plural(few, 'class', 'classes')} with fewer train images, of which all count"
+                    f"{name}: {plural(few, 'class', 'classes')} {verb} fewer than {shots} train images, and "
+                    f"{'gives' if few == 1 else 'give'} all of them"
                 )
     with phase("neighbours"):
         neighbours = [k for k in options["neighbours"] if k <= len(everything.labels)]
@@ -153,6 +162,7 @@ def run(benchmark: Benchmark, data: SplitData, engine: TaskEngine, seed: int = 0
             for k, hits_of_k in votes.items():
                 columns[f"{KNN}{k}"] = hits_of_k.numpy()
                 measured.mean(f"{KNN}{k}", columns[f"{KNN}{k}"], image)
+    warnings += _describe_unreported(options, everything.labels)
     untrained = sorted(set(test.labels.tolist()) - set(everything.labels.tolist()))
     if untrained:
         names = format_names(data.test.class_names[label] for label in untrained)  # type: ignore[attr-defined]
@@ -282,9 +292,24 @@ def _train_labels(data: SplitData) -> np.ndarray:
     return np.concatenate([np.asarray(split.labels, np.int64) for split in data.other_splits.values()])  # type: ignore[attr-defined]
 
 
+def _describe_unreported(options: dict, labels: np.ndarray) -> list[str]:
+    """Say which numbers of shots and neighbours of the definition are not reported, and why."""
+    most = int(np.bincount(labels).max())
+    lines = []
+    for beginning, counts, limit, reason in (
+        (FEW_SHOT, options["shots"], most, f"no class has more than {plural(most, 'train image')}"),
+        (KNN, options["neighbours"], len(labels), f"there are only {plural(len(labels), 'train image')}"),
+    ):
+        names = [f"{beginning}{count}" for count in counts if count > limit]
+        if names:
+            lines.append(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not measured: {reason}")
+    return lines
+
+
 def _describe_search(search: StrengthSearch, train: Samples, val: Samples | None) -> str:
     part = "the split val" if val is not None else f"every {VAL_SHARE}th train image of each class"
+    end = ", the last of the range" if search.strength in (STRENGTHS[0], STRENGTHS[-1]) else ""
     return (
-        f"linear probe: L2 strength {search.strength:.3g} (scikit-learn's C = {1 / search.strength:.3g}), chosen on "
-        f"{part} among {len(search.accuracies)}"
+        f"linear probe: L2 strength {search.strength:.3g}{end} (scikit-learn's C = {1 / search.strength:.3g}), the "
+        f"best of {len(search.accuracies)} on {part}, with top-1 {100 * search.accuracies[search.strength]:.1f} there"
     )

@@ -152,9 +152,13 @@ def test_a_definition_takes_the_row_of_its_base_if_it_reads_the_same_data(tmp_pa
 
 
 def test_a_users_definition_takes_the_row_of_the_one_whose_data_it_reads(tmp_path):
-    (path,) = definition(tmp_path, "mine", base="voc20-maskclip", segmentation={"attention": "csa"}).values()
-    with pytest.raises(RequestError, match="voc20-maskclip has a base itself"):
-        load_benchmark(path)
+    (path,) = definition(tmp_path, "mine", base="voc20-maskclip", version=2).values()
+    of_a_base = load_benchmark(path)
+    assert (of_a_base.same_data_as, of_a_base.settings["attention"]) == ("voc20-maskclip", "maskclip")
+    assert load_table().recipe_of(of_a_base).artifacts == load_table().recipes["voc20"].artifacts
+    files = definition(tmp_path, "a", base="b") | definition(tmp_path, "b", base="a")
+    with pytest.raises(RequestError, match=r"b.yaml:\d: a has this definition as its own base"):
+        load_benchmark(files["a"])
     (path,) = definition(tmp_path, "mine", base="mnist-wds", version=2).values()
     table = load_table()
     assert table.recipe_of(load_benchmark(path)) == table.recipes["mnist-wds"]
