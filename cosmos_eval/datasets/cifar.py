@@ -72,7 +72,7 @@ def require_small_memo(content: bytes) -> None:
     69 GB where one byte is damaged.
     """
     for operation, number, position in pickletools.genops(content):
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and number > position:
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number or 0) > (position or 0):
             raise pickle.UnpicklingError(f"at byte {position:,} it numbers an object {number:,}")
 
 

@@ -129,7 +129,7 @@ def test_the_file_is_read_and_its_tagger_is_part_of_the_data(tmp_path: Path):
         assert data.texts == plain.texts
         fingerprints.add(data.fingerprint)
     assert len(fingerprints) == 3
-    for tagger, message in ((7, "finds 7 as 'tagger' in"), ("\ud800", "has 1 origins with half a character")):
+    for tagger, message in ((7, "finds 7 as 'tagger' in"), ("\ud800", "has 1 origin with half a character")):
         write_json(tmp_path / "aro/coco_order.json", {"tagger": tagger, "items": items})
         with pytest.raises(RequestError, match=message):
             load(tmp_path)
