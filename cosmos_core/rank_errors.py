@@ -7,6 +7,7 @@ from cosmos_core.printable import one_line
 LOST_RANK_WORDS = (
     "closed by peer", "closed by remote peer", "Connection reset", "Broken pipe", "Socket Timeout", "recvValue failed",
     "ncclRemoteError", "remote process exit", "communicator was aborted", "collective operation timeout",
+    "retrieving ncclUniqueId",  # from rank 0, which did not get that far
 )  # fmt: skip
 NCCL_WORDS = ("NCCL", "nccl")
 

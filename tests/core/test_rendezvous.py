@@ -165,6 +165,12 @@ def test_the_time_for_a_collective_can_be_set(monkeypatch):
             False,
         ),
         ("NCCL communicator was aborted on rank 1", True, False),
+        (
+            "[1] is setting up NCCL communicator and retrieving ncclUniqueId from [0] via c10d key-value store by key "
+            "'0', but store->get('0') got error: wait timeout after 45000ms",
+            True,
+            False,
+        ),
         ("[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7)", True, False),
         ("[../gloo/transport/tcp/pair.cc] Connection closed by peer [127.0.0.1]:29500", True, False),
         ("Expected all tensors to be on the same device", False, False),
