@@ -24,7 +24,7 @@ class _NamedItem(NamedTuple):
 def export_features(model: CachedModel, out: Path, benchmarks: Sequence[str] = ()) -> tuple[int, int]:
     """Write `meta.json`, `images.npz` and `texts.npz` to `out`; return the numbers of images and of texts.
 
-    There are no texts where the benchmarks ask none, as probes.
+    Benchmarks without texts in the cache are exported without: probes ask for none (see `find_without_texts`).
 
     Args:
         model: from `cosmos_eval.cache.contents.find_cached_models`.
@@ -36,9 +36,9 @@ def export_features(model: CachedModel, out: Path, benchmarks: Sequence[str] = (
             have one name.
     """
     images = _items_of_benchmarks(model, "images", benchmarks)
-    of_texts = {benchmark for benchmark, _, _ in read_names(model.folder, "texts")}
-    with_texts = [name for name in dict.fromkeys(item.benchmark for item in images) if name in of_texts]
-    texts = _items_of_benchmarks(model, "texts", with_texts) if with_texts else []  # probes ask no texts
+    without_texts = set(find_without_texts(model))
+    with_texts = [name for name in dict.fromkeys(item.benchmark for item in images) if name not in without_texts]
+    texts = _items_of_benchmarks(model, "texts", with_texts) if with_texts else []
     # Only images need a check for two keys under one name: the name of a text is the text itself.
     keys_by_name = {"images": _image_keys_by_name(images), "texts": {item.name: item.key for item in texts}}
     features = {kind: _read_features(model, kind, set(keys.values())) for kind, keys in keys_by_name.items()}
@@ -58,6 +58,15 @@ def export_features(model: CachedModel, out: Path, benchmarks: Sequence[str] = (
         _meta(model),
     )
     return len(keys_by_name["images"]), len(keys_by_name["texts"])
+
+
+def find_without_texts(model: CachedModel, benchmarks: Sequence[str] = ()) -> list[str]:
+    """Return the names of benchmarks, or of all if empty, that have images in the cache and no texts.
+
+    They are probes, or a run of them was stopped before their texts were encoded.
+    """
+    of_images, of_texts = ({name for name, _, _ in read_names(model.folder, kind)} for kind in ("images", "texts"))
+    return sorted(name for name in of_images - of_texts if not benchmarks or name in benchmarks)
 
 
 def _meta(model: CachedModel) -> dict[str, str | int | float | bool]:

@@ -108,7 +108,7 @@ def export(
     """Write a model's cached features for evaluation on a machine without its weights."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cache.contents import find_cache_folder, find_cached_models
-    from cosmos_eval.cache.export import export_features
+    from cosmos_eval.cache.export import export_features, find_without_texts
 
     store = find_cache_folder(cache)
     spaces = find_cached_models(store, model)
@@ -120,6 +120,8 @@ def export(
         raise RequestError(f"{model!r} matches {len(spaces)} models in {store}: {several}; give one of the ids")
     images, texts = export_features(spaces[0], out, tuple(benchmark or ()))
     print_line(f"{plural(images, 'image')} and {plural(texts, 'text')} written to {out}; use it as embeddings:{out}")
+    if without_texts := find_without_texts(spaces[0], benchmark or ()):
+        print_line(f"without texts: {', '.join(without_texts)}; right for probes, others have to be run to their end")
 
 
 def _chosen_or_all(store: Path, models: list[str] | None) -> list:

@@ -15,7 +15,7 @@ from cosmos_eval.cache.contents import (
     list_cached_models,
     remove_cached_models,
 )
-from cosmos_eval.cache.export import export_features
+from cosmos_eval.cache.export import export_features, find_without_texts
 from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.cache.shard import NAMES_PREFIX
 from cosmos_eval.datasets.image_sources import ArrayImage
@@ -117,7 +117,14 @@ def test_images_alone_are_exported_where_a_benchmark_asks_no_texts(tmp_path):
     engine = Engine(RandomModel(), cache=FeatureCache(tmp_path))
     engine.benchmark = "probe"
     features = engine.image_features(random_images(3))
-    assert export_features(list_cached_models(tmp_path)[0], tmp_path / "v", ["probe"]) == (3, 0)
+    (model,) = list_cached_models(tmp_path)
+    assert export_features(model, tmp_path / "v", ["probe"]) == (3, 0)
+    assert find_without_texts(model) == ["probe"]
+    engine.benchmark = "both"
+    engine.image_features(random_images(3))
+    engine.text_features(["a dog"])
+    assert find_without_texts(model) == ["probe"]
+    assert find_without_texts(model, ["both"]) == []
     exported = EmbeddingsModel(tmp_path / "v")
     assert torch.equal(exported.read_image_embeddings(random_images(3)), features)
     with pytest.raises(RequestError, match=r"texts\.npz"):
