@@ -45,7 +45,8 @@ class HostCopy:
 def copy_to_device(x: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on a device. From page-locked memory to CUDA it is copied while the device computes."""
     if device.type != "cuda" or x.device.type != "cpu" or not x.is_pinned():
-        return x.to(device)  # the host waits: see `cosmos_core.devices.send`
+        # on MPS the host must wait: see `cosmos_core.devices.send`
+        return x.to(device, non_blocking=device.type == "cuda")
     stream, computing = _copy_stream(device), torch.cuda.current_stream(device)
     with torch.cuda.stream(stream):
         copied = x.to(device, non_blocking=True)

@@ -86,8 +86,8 @@ class End:
     """(1,) float64 objective."""
     gradient: Tensor
     """(1, D + 1, C) of the objective."""
-    samples: Tensor
-    """(N, D) the rotated features that objective and gradient belong to."""
+    samples: object
+    """Identity of the samples that objective and gradient belong to; not the samples, whose memory it would keep."""
 
 
 class LogisticRegression:
@@ -128,7 +128,7 @@ class LogisticRegression:
             self.rotated = centred @ self.axes  # (N, D)
             self.variances = self.rotated.square().mean(0)  # (D,)
         self.priors = (counts / n).to(self.device, dtype)  # (C,)
-        self.samples = n
+        self.samples, self.identity = n, object()
 
     def fit(
         self,
@@ -216,7 +216,7 @@ class LogisticRegression:
     def _evaluate_start(self, start: End, penalty: Tensor) -> tuple[Tensor, Tensor]:
         """Return the same at the weights of a start, where objectives differ by the penalties only."""
         weights = start.weights.expand(len(penalty), -1, -1)
-        if start.samples is not self.rotated:
+        if start.samples is not self.identity:
             return self._evaluate(weights, penalty)
         added = penalty - start.penalty
         gradient = start.gradient.repeat(len(penalty), 1, 1)
@@ -256,7 +256,7 @@ class LogisticRegression:
             for i in which.nonzero()[:, 0].tolist():
                 row = slice(i, i + 1)
                 ends[int(active[i])] = End(
-                    weights[row], penalty[row], memory.pairs(i), value[row], gradient[row], self.rotated
+                    weights[row], penalty[row], memory.pairs(i), value[row], gradient[row], self.identity
                 )
 
         value, gradient = point
