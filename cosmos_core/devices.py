@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
-from cosmos_core.printable import one_line
+from cosmos_core.printable import one_line, plural
 from cosmos_core.short_repr import short_repr
 
 ADVICE = "give auto, cpu, cuda, cuda:N or mps"
@@ -28,7 +28,7 @@ def choose_device(index: int = 0, mps: bool = False) -> tuple[torch.device, str]
     reason = why_no_cuda()
     if not reason and torch.cuda.is_available():
         if index >= torch.cuda.device_count():
-            reason = f"there is no cuda:{index}, torch sees {torch.cuda.device_count()} CUDA devices"
+            reason = f"there is no cuda:{index}, torch sees {plural(torch.cuda.device_count(), 'CUDA device')}"
         else:
             card = torch.device("cuda", index)
             reason = why_unusable(card)
@@ -91,7 +91,7 @@ def require_device(device: str | torch.device) -> torch.device:
             raise RequestError(f"no device {device}: {reason}; give auto or cpu")
         if (chosen.index or 0) >= torch.cuda.device_count():
             raise RequestError(
-                f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices; give auto or cpu"
+                f"no device {device}: torch sees {plural(torch.cuda.device_count(), 'CUDA device')}; give auto or cpu"
             )
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise RequestError(f"no device {device}: torch sees no GPU of Apple; give auto or cpu")

@@ -11,6 +11,7 @@ from torch import distributed as dist
 
 from cosmos_core.devices import why_no_cuda
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.rank_environment import rank_environment
 from cosmos_core.rendezvous import barrier, join_group
 
@@ -91,8 +92,8 @@ def join_world(device: str = "auto") -> World:
             raise error
         if local_rank >= count:
             raise RequestError(
-                f"rank {rank} needs GPU {local_rank}, but its machine has {count} GPUs: start as many processes as "
-                "GPUs (torchrun --nproc-per-node), or set device=cpu"
+                f"rank {rank} needs GPU {local_rank}, but its machine has {plural(count, 'GPU')}: start as many "
+                "processes as GPUs (torchrun --nproc-per-node), or set device=cpu"
             )
         if device not in ("auto", "cuda", f"cuda:{local_rank}"):
             raise RequestError(

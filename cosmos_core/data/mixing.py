@@ -95,8 +95,8 @@ def require_stages_begin(stages: Sequence[Stage], steps: int) -> None:
     """RequestError if a stage begins after the last step of a run of `steps` (0: unknown)."""
     if stages and steps and stages[-1].first_step >= steps:
         raise RequestError(
-            f"data_weights: a stage begins after {stages[-1].first_step:,} steps, and the run ends after {steps:,}: "
-            "set a smaller number after @, or steps"
+            f"data_weights: a stage begins after {plural(stages[-1].first_step, 'step')}, and the run ends after "
+            f"{steps:,}: set a smaller number after @, or steps"
         )
 
 

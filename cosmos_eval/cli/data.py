@@ -241,7 +241,8 @@ def prepare(
 
         made = prepare_masks(name, data_root or out or DEFAULT_DATA_ROOT, out, reporter=make_reporter())
         print_line(
-            f"{plural(made.written, 'mask')} written to {made.folder} from {made.source}, {made.existing:,} existed"
+            f"{plural(made.written, 'mask')} written to {made.folder} from {made.source}, "
+            f"{made.existing:,} existed already"
         )
         return
     from cosmos_eval.datasets.toybox import prepare as prepare_toybox
@@ -283,5 +284,5 @@ def _prepare_resized(
     for planned in make_plan(names, data_root, reporter=reporter):
         data = load(planned.benchmark, planned.data_root, reporter=reporter)
         made, kept = write_resized(data.images, preprocess.geometry(), preprocess.pixels, out, reporter, threads)
-        print_line(f"{planned.benchmark.name}: {plural(made, 'image')} written to {out}, {kept:,} existed")
+        print_line(f"{planned.benchmark.name}: {plural(made, 'image')} written to {out}, {kept:,} existed already")
     print_line(f"Read them with: cosmos-eval run --resized {out}")

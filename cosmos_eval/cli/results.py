@@ -113,7 +113,7 @@ def merge(
 
     merged = merge_folders(folders, out)
     total, models = plural(merged.copied + merged.existing, "result"), plural(merged.models, "model")
-    print_line(f"{out}: {total} of {models}: {merged.copied} copied, {merged.existing} existed")
+    print_line(f"{out}: {total} of {models}: {merged.copied} copied, {merged.existing} existed already")
     if merged.repeated:
         print_line(f"{merged.repeated} more with the same identity and the same numbers left out")
     for folder in merged.aside:

@@ -68,7 +68,7 @@ def load_arrays(file: Any, *, encoding: str = "ASCII", checksums: Mapping[str, s
 def require_small_memo(content: bytes) -> None:
     """Refuse a pickle that numbers an object higher than there are bytes before it.
 
-    Python's unpickler fills 16 bytes for each number up to the highest one, and can not be interrupted meanwhile: up to
+    Python's unpickler fills 16 bytes for each number up to the highest one, and cannot be interrupted meanwhile: up to
     69 GB where one byte is damaged.
     """
     for operation, number, position in pickletools.genops(content):

@@ -57,7 +57,7 @@ def read_objectnet(benchmark: Any, data_root: Path) -> Data:
     missing = [folder for folder in folders if folder not in existing]
     if missing:
         checker.refuse(
-            f"needs {plural(len(folders), 'class folder')} in {image_folder}, without {len(missing):,} of them: "
+            f"needs {plural(len(folders), 'class folder')} in {image_folder} and lacks {len(missing):,} of them: "
             f"{format_names(missing)}; unpack the whole archive"
         )
     prompts = benchmark.resolve_prompts()

@@ -12,6 +12,7 @@ import torch
 from cosmos_core.attention_kernels import without_cudnn_attention
 from cosmos_core.devices import choose_device, describe_device, has_bf16, require_device
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import plural
 from cosmos_core.world import World
 from cosmos_eval.datasets.decoders import PIL
 from cosmos_eval.metrics.similarity import plain_float32
@@ -46,8 +47,9 @@ def device_of_rank(device: str | torch.device, world: World) -> torch.device:
         return torch.device("cpu") if world.size > 1 and str(device) == "auto" else resolve_device(device)
     if world.local_rank >= torch.cuda.device_count():
         raise RequestError(
-            f"rank {world.rank} needs GPU {world.local_rank}, but its machine has {torch.cuda.device_count()} GPUs: "
-            "start as many processes as GPUs (torchrun --nproc-per-node), or give --device cpu"
+            f"rank {world.rank} needs GPU {world.local_rank}, but its machine has "
+            f"{plural(torch.cuda.device_count(), 'GPU')}: start as many processes as GPUs (torchrun --nproc-per-node), "
+            "or give --device cpu"
         )
     torch.cuda.set_device(world.local_rank)  # page-locked memory is allocated for the current device
     return resolve_device(f"cuda:{world.local_rank}")

@@ -294,7 +294,7 @@ def _check_arrays(names: np.ndarray, embeddings: np.ndarray, path: Path, names_k
     if names.ndim != 1 or names.dtype.kind != "U":
         raise RequestError(f"{path}: {names_key!r} is {names.dtype} {names.shape}; it must be a unicode array (N,)")
     is_matrix = embeddings.dtype == np.float32 and embeddings.ndim == 2 and len(embeddings) == len(names)
-    # probes ask no texts
+    # probes ask for no texts
     if not is_matrix or not embeddings.shape[1] or (names_key == FILES["images.npz"] and not len(names)):
         raise RequestError(
             f"{path}: 'embeddings' is {embeddings.dtype} {embeddings.shape}; it must be float32 ({len(names)}, D)"

@@ -148,7 +148,7 @@ def read_definition(path: Path, before: tuple[Path, ...] = ()) -> Source:
         raise source.refuse(("base",), f"{name} has this definition as its own base; take out one of the two")
     base = read_definition(base_path, (*before, path))
     if not isinstance(base.value, dict):
-        raise source.refuse(("base",), f"{name} is no map of keys; repair {base_path}")
+        raise source.refuse(("base",), f"{name} is not a map of keys; repair {base_path}")
     value = _override(base.value, source.value)
     del value["base"]
     return Source(path, value, source.lines, base)

@@ -64,8 +64,8 @@ def read_data(
         command: name of the command, for the message; empty: that of the first kind, which alone is then named.
 
     Raises:
-        RequestError: a benchmark of another kind, or one that fits classifiers to train images and asks no texts; data
-            that are missing.
+        RequestError: a benchmark of another kind, or one that fits classifiers to train images and asks for no texts;
+            data that are missing.
     """
     definition = load_benchmark(benchmark)
     names = [kind.name for kind in kinds]

@@ -189,7 +189,7 @@ def weight_text(source: Mapping[str, Any]) -> str:
     later = source.get("later_weights", {})
     if source.get("weight", 1) == 1 and not later:
         return ""
-    shares = [f"{source['weight']:g}", *(f"{share:g} after {step:,} steps" for step, share in later.items())]
+    shares = [f"{source['weight']:g}", *(f"{share:g} after {plural(step, 'step')}" for step, share in later.items())]
     return f", weight {', '.join(shares)}"
 
 

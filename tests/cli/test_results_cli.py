@@ -181,7 +181,7 @@ def test_a_merge_says_what_it_did_and_a_conflict_is_exit_2(results, tmp_path):
     code, rows, _ = results("merge", tmp_path / "1", tmp_path / "2", "--out", out)
     assert code == 0
     assert rows == [
-        [f"{out}: 2 results of 1 model: 2 copied, 0 existed"],
+        [f"{out}: 2 results of 1 model: 2 copied, 0 existed already"],
         ["1 more with the same identity and the same numbers left out"],
         ["spec-a-aaaaaaaa/third: not run anywhere"],
     ]

@@ -288,7 +288,7 @@ def test_the_command_reports_what_it_made_and_refuses_in_one_line(tmp_path: Path
     assert cli.run_command(["data", "prepare", "coco-object", "--data-root", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "1 mask written to" in out
-    assert "0 existed" in out
+    assert "0 existed already" in out
     for words, message in (
         (["cityscapes", "--data-root", str(tmp_path)], "cityscapes needs"),
         (["coco-stuff", "--data-root", str(tmp_path / "no")], "no does not exist"),

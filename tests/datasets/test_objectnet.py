@@ -116,6 +116,6 @@ def test_damaged_mappings_are_refused(archive: Path, name: str, content: Any, wo
 def test_missing_folders_are_named(archive: Path):
     (archive / "images/mug").rename(archive / "images/.mug")
     assert "needs 3 class folders" in refusal(archive)
-    assert "without 1 of them: mug" in refusal(archive)
+    assert "lacks 1 of them: mug" in refusal(archive)
     (archive / "images").rename(archive / "pictures")
     assert f"the folder {archive / 'images'}" in refusal(archive)

@@ -199,7 +199,7 @@ def test_a_list_suffixes_and_nested_folders(tmp_path):
         (np.array([[0, 3]]), "index", {}, "has the label 3; classes are 0 to 2 and 255 is ignored; if classes are num"),
         (np.array([[0, 9, 8]]), "index", {}, "has the labels 8, 9; classes are 0 to 2"),
         (np.array([[0, 4]]), "index", {"reduce_zero_label": True}, "has the label 4; classes are 1 to 3"),
-        (np.array([[0, 1]]), "rgb", {"colours": {"10 20 30": "sky"}}, "has the colour #28323c (1 pixels), not in data"),
+        (np.array([[0, 1]]), "rgb", {"colours": {"10 20 30": "sky"}}, "has the colour #28323c (1 pixel), not in data"),
         (np.array([[0, 1]]), "rgb", {}, "with colours instead of one label per pixel: a.png (RGB); give dataset.colo"),
         (np.array([[0, 1]]), "index", {"background": "sky"}, "dataset.background, which means nothing with a folder"),
         (np.array([[0, 1]]), "rgb", {"colours": {"1 2 3": "tree"}}, "'tree' in dataset.colours, which is neither"),

@@ -169,7 +169,9 @@ class ClassificationData(Data):
                 )
         per_class = self.templates and not isinstance(self.templates[0], str)
         if per_class and len(self.templates) != classes:
-            problems.append(f"has prompts for {len(self.templates):,} classes, but {classes:,} classes")
+            problems.append(
+                f"has prompts for {plural(len(self.templates), 'class', 'classes')}, but {classes:,} class names"
+            )
         return problems
 
     def observations(self) -> list[str]:

@@ -91,7 +91,9 @@ class MultilabelData(Data):
                 _refuse_table_in_lists(rows, len(class_list))
                 for noun, given in (("labels", rows), ("undecided", further)):
                     if len(given) != len(sources):
-                        raise RequestError(f"got {len(sources):,} images and {len(given):,} {noun}; give one for each")
+                        raise RequestError(
+                            f"got {plural(len(sources), 'image')} and {len(given):,} {noun}; give one for each"
+                        )
                 table = build_labels(
                     _class_indices(rows, class_list, "labels"),
                     _class_indices(further, class_list, "undecided"),
@@ -146,7 +148,9 @@ class MultilabelData(Data):
         if not (self.labels == PRESENT).any():
             problems.append("has no image with a label")
         if self.templates and not select_shared_templates(self.templates) and len(self.templates) != len(names):
-            problems.append(f"has prompts for {len(self.templates):,} classes, but {len(names):,} classes")
+            problems.append(
+                f"has prompts for {plural(len(self.templates), 'class', 'classes')}, but {len(names):,} class names"
+            )
         return problems
 
     def observations(self) -> list[str]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import NotAnImage, open_image, orientation_of, turn
-from cosmos_core.printable import printable
+from cosmos_core.printable import plural, printable
 from cosmos_eval.datasets.colours import Colour, format_colour
 from cosmos_eval.datasets.consistency import MAX_NAMES, format_names
 from cosmos_eval.datasets.masks import Mask
@@ -134,7 +134,7 @@ class FileMask(Mask):
         if image.mode not in ("1", "L", "P", *COLOUR_MODES):
             raise RequestError(
                 f"the mask {printable(self.path)} has more than 8 bits per pixel ({image.mode}), not colours; leave "
-                " dataset.colours out, or save colours"
+                "dataset.colours out, or save colours"
             )
         codes = _encode_colours(np.asarray(image.convert("RGB")))
         labels: np.ndarray = _class_table(self.rules.colours or self.rules.palette)[codes]
@@ -147,7 +147,8 @@ class FileMask(Mask):
         """Return the message for colours that are not in the map; the most frequent ones come first."""
         counts = Counter(dict(zip(*np.unique(codes, return_counts=True), strict=True)))
         shown = ", ".join(
-            f"{format_colour(_decode_colour(code))} ({count:,} pixels)" for code, count in counts.most_common(MAX_NAMES)
+            f"{format_colour(_decode_colour(code))} ({plural(count, 'pixel')})"
+            for code, count in counts.most_common(MAX_NAMES)
         )
         more = f" and {len(counts) - MAX_NAMES:,} more" if len(counts) > MAX_NAMES else ""
         noun = "colour" if len(counts) == 1 else "colours"
