@@ -4,9 +4,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from cosmos_core import COSMOS
 from tests.core.siglip import put_distribution
 from tests.core.sigmoid_objective import ENTRIES
+from tests.core.test_model import TINY, tiny
+
+
+@pytest.fixture
+def model() -> COSMOS:
+    """A tiny network, the same in every test."""
+    return tiny().eval()
+
+
+@pytest.fixture
+def other() -> COSMOS:
+    """Another one, with other weights."""
+    torch.manual_seed(1)
+    return COSMOS.from_config(TINY).eval()
 
 
 @pytest.fixture

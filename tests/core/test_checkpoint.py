@@ -14,18 +14,7 @@ from cosmos_core import COSMOS, export, load_checkpoint
 from cosmos_core.checkpoint import read_file, read_state, save_safetensors
 from tests.closeness import assert_close
 from tests.core.checkpoint_files import refusal, same, write
-from tests.core.test_model import TINY, some_images, some_texts, tiny
-
-
-@pytest.fixture
-def model() -> COSMOS:
-    return tiny().eval()
-
-
-@pytest.fixture
-def other() -> COSMOS:
-    torch.manual_seed(1)
-    return COSMOS.from_config(TINY).eval()
+from tests.core.test_model import TINY, some_images, some_texts
 
 
 def test_our_own_checkpoint_comes_back_as_the_same_model(tmp_path: Path, model: COSMOS, other: COSMOS):

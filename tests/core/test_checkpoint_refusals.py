@@ -13,18 +13,7 @@ from cosmos_core import COSMOS, checkpoint, load_checkpoint
 from cosmos_core.checkpoint import save_safetensors
 from cosmos_core.errors import RequestError
 from tests.core.checkpoint_files import refusal, write
-from tests.core.test_model import TINY, tiny
-
-
-@pytest.fixture
-def model() -> COSMOS:
-    return tiny().eval()
-
-
-@pytest.fixture
-def other() -> COSMOS:
-    torch.manual_seed(1)
-    return COSMOS.from_config(TINY).eval()
+from tests.core.test_model import TINY
 
 
 class Harmful:

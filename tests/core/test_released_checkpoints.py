@@ -3,24 +3,11 @@
 from pathlib import Path
 
 import pytest
-import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from cosmos_core import COSMOS, load_checkpoint, released
 from cosmos_core.errors import RequestError
 from tests.core.checkpoint_files import refusal, same, write
-from tests.core.test_model import TINY, tiny
-
-
-@pytest.fixture
-def model() -> COSMOS:
-    return tiny().eval()
-
-
-@pytest.fixture
-def other() -> COSMOS:
-    torch.manual_seed(1)
-    return COSMOS.from_config(TINY).eval()
 
 
 def test_the_ten_released_checkpoints_are_known():
