@@ -14,6 +14,7 @@ from cosmos_core.file_checks import user_path
 from cosmos_core.files import atomic_path
 from cosmos_core.layouts import NetworkName
 from cosmos_core.library_folders import FOLDERS, write_folder
+from cosmos_core.objective_state import stored_logit_bias
 
 Format = Literal["original", "safetensors", "open_clip", "hf"]
 FORMATS = ("original", "safetensors", *FOLDERS)
@@ -55,7 +56,9 @@ def export_checkpoint(
     if out.exists() and not overwrite and not is_empty_folder:
         raise RequestError(f"{out} exists already; give another name, or --overwrite")
     if layout in FOLDERS:
-        left_out = write_folder(load_checkpoint(checkpoint, weights), out, layout, half)
+        model, path = load_checkpoint(checkpoint, weights), user_path(checkpoint)
+        bias = stored_logit_bias(read_file(path), path) if path.is_file() else None
+        left_out = write_folder(model, out, layout, half, bias)
         return f"{weights}, {'float16' if half else 'float32'} matrices; {left_out}"
     if layout == "safetensors":
         save_safetensors(

@@ -23,11 +23,12 @@ from cosmos_core.transformers_layout import config_to_transformers, to_transform
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def write_folder(model: COSMOS, out: Path, library: str, half: bool = False) -> str:
+def write_folder(model: COSMOS, out: Path, library: str, half: bool = False, logit_bias: Tensor | None = None) -> str:
     """Write a model for `library`, one of `FOLDERS`; files of the same names are replaced, each atomically.
 
     Args:
         half: matrices as float16; vectors and the temperature stay float32.
+        logit_bias: () of a training with the sigmoid loss, which open_clip keeps with the network.
 
     Returns:
         What was left out, in words.
@@ -43,10 +44,15 @@ def write_folder(model: COSMOS, out: Path, library: str, half: bool = False) -> 
             f"model.text_cfg.vocab_size={OPENAI_VOCABULARY}, or use --format safetensors"
         )
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    left_out = "the cross-attention poolers"
+    if logit_bias is not None and library == "open_clip":
+        state["logit_bias"] = logit_bias
+    elif logit_bias is not None:
+        left_out += " and the bias of the sigmoid loss"
     for name, content in FOLDERS[library](model, state, half).items():
         with atomic_path(out / name) as temporary:
             temporary.write_bytes(content)
-    return "without the cross-attention poolers, for which the library has no place"
+    return f"without {left_out}, for which the library has no place"
 
 
 def open_clip_files(model: COSMOS, state: Mapping[str, Tensor], half: bool) -> dict[str, bytes]:
@@ -55,6 +61,8 @@ def open_clip_files(model: COSMOS, state: Mapping[str, Tensor], half: bool) -> d
     for part in ("vision_cfg", "text_cfg"):
         config[part] = {key: value for key, value in config[part].items() if key != "attn_pooler_heads"}
     own = {name: value for name, value in state.items() if is_in_clip(name)}
+    if "logit_bias" in own:
+        config["init_logit_bias"] = float(own["logit_bias"])  # without it, open_clip's network has no bias to load
     preprocessing = {
         "size": list(model.image_size),
         "mode": "RGB",

@@ -87,6 +87,17 @@ def stored_state(content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     return state
 
 
+def stored_logit_bias(content: Mapping[str, Any], path: Path) -> Tensor | None:
+    """The number () that a checkpoint's objective adds to scaled cosines (`Objective.logit_bias`); None if it adds
+    none, or is of a plug-in that cannot be loaded here."""
+    state = stored_state(content, path)
+    try:
+        bias = state.get(objective_class(str(content[KEY].get("name"))).logit_bias) if state else None
+    except RequestError:
+        return None
+    return bias.detach().float().reshape(()) if isinstance(bias, Tensor) and bias.numel() == 1 else None
+
+
 def difference(key: Any, stored: Any, current: Any) -> str:
     """How an entry of the state differs between checkpoint and objective; empty if it does not."""
     if current is None:

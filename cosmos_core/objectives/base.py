@@ -55,6 +55,9 @@ class Objective(nn.Module):
     """Whether the student's cross-modal features are computed; if not, the poolers get no gradient."""
     second_temperature: ClassVar[bool] = True
     """Whether the loss uses `distill_logit_scale`."""
+    logit_bias: ClassVar[str] = ""
+    """Name of its parameter, of one number, that is added to the scaled cosines; other libraries keep it with the
+    network, as `logit_bias`. Empty if there is none."""
 
     def __init__(self, world: World | None = None) -> None:
         super().__init__()

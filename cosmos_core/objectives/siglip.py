@@ -27,6 +27,7 @@ class SigLip(Objective):
     needs_teacher = False
     cross_attention = False
     second_temperature = False
+    logit_bias = "bias"
 
     def __init__(self, world: World | None = None, *, init_bias: float = -10.0) -> None:
         super().__init__(world)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cosmos_core.checkpoint import load_checkpoint, save_checkpoint
 from cosmos_core.model import COSMOS
+from cosmos_core.objective_state import stored_logit_bias
 from cosmos_core.prepare import initial_model
 from cosmos_core.transformers_layout import (
     config_from_transformers,
@@ -54,6 +55,21 @@ def test_open_clip_reads_it_and_gives_the_same_features(checkpoint: Path, tmp_pa
         assert_close(network.eval().encode_image(torch.stack([preprocess(x) for x in images()])), expected[0])
         assert_close(network.encode_text(tokens), expected[1])
     assert load_model(f"open_clip:local-dir:{tmp_path / 'out'}").context_length == CONTEXT
+
+
+def test_the_bias_of_the_sigmoid_loss_is_in_open_clips_folder_alone(checkpoint: Path, tmp_path: Path, capsys):
+    content = torch.load(checkpoint, weights_only=True)
+    trained = tmp_path / "siglip.pt"
+    torch.save({**content, "objective": {"name": "siglip", "state": {"bias": torch.tensor(-7.5)}}}, trained)
+    for name in ("open_clip", "hf"):
+        assert run_command(["export", str(trained), str(tmp_path / name), "--format", name]) == 0
+    theirs = open_clip.create_model(f"local-dir:{tmp_path / 'open_clip'}")
+    assert theirs.logit_bias.item() == -7.5
+    assert load_model(f"open_clip:local-dir:{tmp_path / 'open_clip'}").facts()["logit_bias"] == -7.5
+    assert "without the cross-attention poolers and the bias of the sigmoid loss" in capsys.readouterr().out
+    assert hf.CLIPModel.from_pretrained(tmp_path / "hf") is not None
+    for objective in ({"name": "of no plug-in", "state": {"bias": torch.zeros(())}}, {"name": "clip", "state": {}}):
+        assert stored_logit_bias({"objective": objective}, trained) is None
 
 
 @pytest.mark.parametrize("quick_gelu", [False, True])
