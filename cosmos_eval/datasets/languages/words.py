@@ -120,7 +120,9 @@ def resolve_languages(section: Mapping[str, Any], folder: Path | None, error: Ma
 
 
 def _own(code: Any, value: Any, folder: Path | None, error: MakeError) -> LanguageWords:
-    if not isinstance(code, str) or not LANGUAGE_CODE.fullmatch(code):
+    if not isinstance(code, str):  # YAML reads no as False, and 1 as a number
+        raise error(f"{short_repr(code)} is not a code of a language; write it in quotes, such as 'no'")
+    if not LANGUAGE_CODE.fullmatch(code):
         raise error(f"{short_repr(code)} is not a code of a language; write letters, digits, - and _, such as zh-Hans")
 
     def of_language(message: str) -> RequestError:
