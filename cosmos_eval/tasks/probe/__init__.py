@@ -86,4 +86,5 @@ INFO = TaskInfo(
     paired="cosmos_eval.tasks.probe.paired:paired",
     choices=lambda counts: counts["classes"],
     model_index_task="image-classification",
+    scoring_version=2,  # from 2 on, the search may choose another strength of about equal accuracy
 )
