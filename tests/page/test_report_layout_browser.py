@@ -21,7 +21,7 @@ from tests.page.browser import PHONE, choose, open_details
 
 def test_images_open_larger(opened):
     opened.click("#images figure:first-of-type .thumb")
-    assert opened.run("document.querySelector('dialog img').naturalWidth") == 400
+    opened.wait_for("document.querySelector('dialog img').naturalWidth === 400")  # decoded after the click
     opened.key("Escape")
     opened.wait_for("!document.querySelector('dialog').open")
 
