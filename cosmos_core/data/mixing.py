@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -27,18 +28,21 @@ class Stage:
 
     def shares(self) -> list[float]:
         """Each source's share of the samples; they add up to 1."""
-        return [weight / sum(self.weights) for weight in self.weights]
+        total = sum(self.weights)
+        return [weight / total for weight in self.weights]
+
+    @cached_property
+    def limits(self) -> list[float]:
+        """The shares added up: where each source ends in [0, 1)."""
+        return list(accumulate(self.shares()))
 
     def choose(self, start: int, number: int) -> int:
         """Index of the source of sample `number` of a lane that begins at `start`, a random whole number.
 
         Steps of the golden ratio from a random start give each source its share in any stretch, not only on average.
         """
-        if len(self.weights) == 1:
-            return 0
         point = ((start + number * GOLDEN) % 2**64) / 2**64
-        limits = list(accumulate(self.shares()))
-        source = sum(point >= limit for limit in limits[:-1])
+        source = sum(point >= limit for limit in self.limits[:-1])
         while not self.weights[source]:  # `point` may lie on the limit of a source of weight 0
             source -= 1
         return source
