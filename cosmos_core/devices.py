@@ -100,6 +100,16 @@ def require_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
+def require_gpu_of_rank(rank: int, local_rank: int, advice: str) -> None:
+    """RequestError, which ends with `advice`, if this machine has no GPU with the number of the rank's local rank."""
+    count = torch.cuda.device_count()
+    if local_rank >= count:
+        raise RequestError(
+            f"rank {rank} needs GPU {local_rank}, but its machine has {plural(count, 'GPU')}: start as many processes "
+            f"as GPUs (torchrun --nproc-per-node), or {advice}"
+        )
+
+
 def has_bf16(device: torch.device) -> bool:
     """Whether a device computes in bfloat16.
 

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import distributed as dist
 
-from cosmos_core.devices import why_no_cuda
+from cosmos_core.devices import require_gpu_of_rank, why_no_cuda
 from cosmos_core.errors import RequestError
-from cosmos_core.printable import plural
 from cosmos_core.rank_environment import rank_environment
 from cosmos_core.rendezvous import barrier, join_group
 
@@ -85,16 +84,11 @@ def join_world(device: str = "auto") -> World:
                 "LOCAL_RANK is not set; it selects the GPU of each rank on its machine: start the ranks with "
                 "torchrun, set LOCAL_RANK (0 where each machine has one rank), or set device=cpu"
             )
-        count = torch.cuda.device_count()
-        if not count:
+        if not torch.cuda.device_count():
             error = RequestError(f"no device {device}: {why_no_cuda() or 'torch sees no CUDA device'}; set device=cpu")
             error.quiet = local_rank > 0  # the first rank of the machine says it
             raise error
-        if local_rank >= count:
-            raise RequestError(
-                f"rank {rank} needs GPU {local_rank}, but its machine has {plural(count, 'GPU')}: start as many "
-                "processes as GPUs (torchrun --nproc-per-node), or set device=cpu"
-            )
+        require_gpu_of_rank(rank, local_rank, "set device=cpu")
         if device not in ("auto", "cuda", f"cuda:{local_rank}"):
             raise RequestError(
                 f"device={device} is one GPU, and rank {rank} of {size} needs its own, which is cuda:{local_rank}: set "

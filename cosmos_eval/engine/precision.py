@@ -10,9 +10,8 @@ from contextlib import contextmanager
 import torch
 
 from cosmos_core.attention_kernels import without_cudnn_attention
-from cosmos_core.devices import choose_device, describe_device, has_bf16, require_device
+from cosmos_core.devices import choose_device, describe_device, has_bf16, require_device, require_gpu_of_rank
 from cosmos_core.errors import RequestError
-from cosmos_core.printable import plural
 from cosmos_core.world import World
 from cosmos_eval.datasets.decoders import PIL
 from cosmos_eval.metrics.similarity import plain_float32
@@ -45,12 +44,7 @@ def device_of_rank(device: str | torch.device, world: World) -> torch.device:
     """
     if world.size == 1 or str(device) not in ("auto", "cuda") or not torch.cuda.is_available():
         return torch.device("cpu") if world.size > 1 and str(device) == "auto" else resolve_device(device)
-    if world.local_rank >= torch.cuda.device_count():
-        raise RequestError(
-            f"rank {world.rank} needs GPU {world.local_rank}, but its machine has "
-            f"{plural(torch.cuda.device_count(), 'GPU')}: start as many processes as GPUs (torchrun --nproc-per-node), "
-            "or give --device cpu"
-        )
+    require_gpu_of_rank(world.rank, world.local_rank, "give --device cpu")
     torch.cuda.set_device(world.local_rank)  # page-locked memory is allocated for the current device
     return resolve_device(f"cuda:{world.local_rank}")
 
