@@ -21,9 +21,15 @@ def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
         ValueError: no scores, or one that is not finite.
     """
     _check(inside, outside)
-    ordered = np.sort(outside)
-    below, up_to = (np.searchsorted(ordered, inside, side=side) for side in ("left", "right"))
-    return float((below + up_to).sum() / (2 * len(inside) * len(outside)))
+    return float(count_wins(inside, outside).sum() / (2 * len(inside) * len(outside)))
+
+
+def count_wins(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return (N,) int64, for each score twice the number of others below it, and once that of equal ones."""
+    ordered = np.sort(others)
+    below, up_to = (np.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
+    counts: np.ndarray = below + up_to
+    return counts
 
 
 def fpr_at_recall(inside: np.ndarray, outside: np.ndarray, recall: float = 0.95) -> float:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cosmos_eval.metrics.bootstrap import Estimator
 from cosmos_eval.metrics.item_correctness import ItemCorrectness
+from cosmos_eval.metrics.out_of_distribution import count_wins
 
 AUROC = "auroc"
 THRESHOLD_RULES = ("threshold_accuracy", "caption_precision", "foil_precision")
@@ -88,8 +89,7 @@ def placements(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
 
 def _share_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Share of the others below each score, equal ones half."""
-    ordered = np.sort(others)
-    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * len(ordered))
+    return count_wins(scores, others) / (2 * len(others))
 
 
 def mean_of_estimators(estimators: list[Estimator]) -> Estimator:
