@@ -1,5 +1,6 @@
 """Trainings of a second and their checkpoints, over squares of four colours."""
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import torch
 
 from cosmos_core.checkpoint import save_checkpoint
 from cosmos_core.config import TrainConfig
-from cosmos_core.train import initial_model
+from cosmos_core.step import Run
+from cosmos_core.train import Callback, initial_model
 from cosmos_core.views import MultiCrop
 
 TINY = {
@@ -67,3 +69,14 @@ def checkpoint(path: Path, step: int, steps: int = 300, seed: int | None = None,
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     others = b.state_dict()
     return all(torch.equal(value, others[name]) for name, value in a.state_dict().items())
+
+
+class StopAfter(Callback):
+    """Asks this process to stop after a step, by a signal, as a batch system does."""
+
+    def __init__(self, step: int, number: signal.Signals) -> None:
+        self.step, self.number = step, number
+
+    def on_step(self, run: Run) -> None:
+        if run.step == self.step:
+            signal.raise_signal(self.number)

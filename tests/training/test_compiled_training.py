@@ -11,23 +11,11 @@ from safetensors.torch import load_file
 
 from cosmos_core.export import export_checkpoint
 from cosmos_core.signals import Interrupted
-from cosmos_core.step import Run
-from cosmos_core.train import Callback, initial_model, train
+from cosmos_core.train import initial_model, train
 from cosmos_eval.report.evaluations import read_evaluations
 from cosmos_eval.training.evaluator import EvaluateEvery
-from tests.helpers.tiny_runs import CONFIG, TINY, coloured
+from tests.helpers.tiny_runs import CONFIG, TINY, StopAfter, coloured
 from tests.helpers.worlds import captions_world
-
-
-class StopAfter(Callback):
-    """Asks this process to stop after a step, as a batch system does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, run: Run) -> None:
-        if run.step == self.step:
-            signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.slow
@@ -42,7 +30,7 @@ def test_a_compiled_training_is_stopped_resumed_evaluated_and_exported_as_one_wi
     compiled = replace(config, out=str(tmp_path / "compiled"), compile=True)
     expected = train(plain, coloured(8), callbacks=[EvaluateEvery(plain)])
     with pytest.raises(Interrupted):
-        train(compiled, coloured(8), callbacks=[EvaluateEvery(compiled), StopAfter(2)])
+        train(compiled, coloured(8), callbacks=[EvaluateEvery(compiled), StopAfter(2, signal.SIGTERM)])
     result = train(compiled, coloured(8), callbacks=[EvaluateEvery(compiled)])
 
     for key in ("loss", "clip_loss", "distill_loss", "grad_norm"):

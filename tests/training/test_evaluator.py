@@ -28,7 +28,7 @@ from cosmos_eval.results.store import read_results
 from cosmos_eval.training.callback import train_from
 from cosmos_eval.training.evaluator import EvaluateEvery, evaluation_mode
 from tests.core.gloo_ranks import on_ranks
-from tests.helpers.tiny_runs import CONFIG, TINY, coloured, same_weights
+from tests.helpers.tiny_runs import CONFIG, TINY, StopAfter, coloured, same_weights
 from tests.helpers.worlds import captions_world, classes_world
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -250,23 +250,12 @@ def test_a_signal_ends_the_evaluation_and_not_the_training(world, tmp_path):
     assert [line["step"] for line in resumed.lines] == [2, 2]
 
 
-class Stop(Callback):
-    """Asks for a stop after a step, as a batch system does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, run: Run) -> None:
-        if run.step == self.step:
-            signal.raise_signal(signal.SIGUSR1)
-
-
 @pytest.mark.parametrize("stopped", [3, 4])
 def test_a_run_that_was_stopped_and_goes_on_has_every_line_once_and_the_same_weights(world, tmp_path, stopped):
     config = configured(world, tmp_path)
     # asked before the evaluation of step 4, which is then made when the run goes on
     with pytest.raises(Interrupted):
-        train(config, coloured(8), callbacks=[Stop(stopped), EvaluateEvery(config)])
+        train(config, coloured(8), callbacks=[StopAfter(stopped, signal.SIGUSR1), EvaluateEvery(config)])
     assert [line["step"] for line in read_evaluations(tmp_path / "evaluations.jsonl")] == [2, 2]
     stood = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("RESULT.json")}
     resumed = train(config, coloured(8), callbacks=[EvaluateEvery(config)])
