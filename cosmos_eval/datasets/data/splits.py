@@ -181,13 +181,9 @@ def _share_classes(splits: Mapping[str, Data]) -> tuple[dict[str, Data], list[st
     names = list(dict.fromkeys(name for split in data for name in split.class_names))
     if len(data) < len(splits) or all(list(split.class_names) == names for split in data):
         return dict(splits), []
-    lacking = {
-        name: [one for one in names if one not in set(split.class_names)]
-        for name, split in zip(splits, data, strict=True)
-    }
-    remarks = [
-        f"no image of the split {split} has the class {format_names(lacks)}"
-        for split, lacks in lacking.items()
-        if lacks
-    ]
+    remarks = []
+    for name, split in zip(splits, data, strict=True):
+        own = set(split.class_names)
+        if lacks := [class_name for class_name in names if class_name not in own]:
+            remarks.append(f"no image of the split {name} has the class {format_names(lacks)}")
     return {name: split.with_classes(names) for name, split in zip(splits, data, strict=True)}, remarks
