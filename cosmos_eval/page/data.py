@@ -11,7 +11,7 @@ import pandas as pd
 from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.page.classes import ClassData
 from cosmos_eval.protocol.suite import Suite
-from cosmos_eval.protocol.task_registry import headlines
+from cosmos_eval.protocol.task_registry import measured_headlines
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board, make_board
 from cosmos_eval.report.cells import ABOUT_MARK, about, average_lines
 from cosmos_eval.report.frame import distinct_labels, to_frame
@@ -194,7 +194,7 @@ def group_of(result: Result) -> dict[str, Any]:
         "task": task,
         "fingerprint": result.benchmark.fingerprint,
         "dataset": result.dataset.fingerprint,
-        "headlines": [name for name in headlines(task, result.primary) if name in result.metrics] or [result.primary],
+        "headlines": measured_headlines(task, result.primary, result.metrics),
         "metrics": [],
         "short": [],
     }

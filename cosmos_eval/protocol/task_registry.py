@@ -1,6 +1,6 @@
 """Registry of tasks: built-in ones, and those of plug-ins (entry points of the group `cosmos_eval.tasks`)."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from cosmos_core.errors import RequestError
@@ -75,3 +75,8 @@ def headlines(name: str, *primary: str) -> tuple[str, ...]:
     task is not known here."""
     info = find_task(name)
     return info.headlines(*primary) if info is not None else primary
+
+
+def measured_headlines(name: str, primary: str, metrics: Container[str]) -> list[str]:
+    """Return those of `headlines` that are among `metrics`; `primary` if none is."""
+    return [metric for metric in headlines(name, primary) if metric in metrics] or [primary]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cosmos_core.files import atomic_write_text
 from cosmos_core.json_text import LARGEST_JSON, load_json
 from cosmos_core.text_files import read_content
-from cosmos_eval.protocol.task_registry import headlines as headlines_of
+from cosmos_eval.protocol.task_registry import measured_headlines
 from cosmos_eval.report.names import short
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ def line_of(step: int, network: str, result: "Result") -> Line:
 
 def headlines(line: Line) -> list[str]:
     """The headline metrics of a line."""
-    return [name for name in headlines_of(line["task"], line["primary"]) if name in line["metrics"]] or [
-        line["primary"]
-    ]
+    return measured_headlines(line["task"], line["primary"], line["metrics"])
 
 
 def sentence(lines: Sequence[Line]) -> str:

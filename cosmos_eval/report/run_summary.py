@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from cosmos_eval.protocol.task_registry import headlines
+from cosmos_core.printable import plural
+from cosmos_eval.protocol.task_registry import measured_headlines
 from cosmos_eval.report.evaluations import shown
 from cosmos_eval.report.names import short
 from cosmos_eval.report.tables import warnings_of
@@ -26,13 +27,11 @@ def summary_lines(results: Sequence[Result]) -> list[str]:
 
 def headline(result: Result) -> str:
     """The headline metrics of one result: `top-1 51.2 [48.1, 54.3]; on 500 images only (--limit)`."""
-    names = [name for name in headlines(result.benchmark.task, result.primary) if name in result.metrics] or [
-        result.primary
-    ]
+    names = measured_headlines(result.benchmark.task, result.primary, result.metrics)
     metrics = ", ".join(f"{short(name)} {with_interval(name, result.metrics[name])}" for name in names)
     count = result.limit or 0
-    images = "1 image" if count == 1 else f"{count:,} images"  # spread over the order of the dataset
-    return f"{metrics}; on {images} only (--limit)" if count else metrics
+    # spread over the order of the dataset
+    return f"{metrics}; on {plural(count, 'image')} only (--limit)" if count else metrics
 
 
 def with_interval(name: str, metric: Metric) -> str:
