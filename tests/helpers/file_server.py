@@ -19,7 +19,7 @@ class Request:
     headers: dict[str, str]
     """By their names as `Title-Case`, however the client spells them."""
     sent: int = 0
-    """Bytes of the body that were sent."""
+    """Bytes of its body, as far as the server does not drop the connection."""
 
 
 @dataclass
@@ -86,9 +86,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         drops = self.server.served.drop_after
         end = drops.pop(0) if drops and request is not None else len(body)
-        self.wfile.write(body[:end])
         if request is not None:
-            request.sent += min(end, len(body))
+            request.sent += min(end, len(body))  # counted first: a client that has the body may ask at once
+        self.wfile.write(body[:end])
         if end < len(body):
             self.close_connection = True
 
