@@ -237,6 +237,34 @@ VSR = PaperTable(
     figures={("CLIP (frozen)", "", "", ""): "56.0"},
 )
 """Its 54.5 of the zero-shot split is left out: the README says 616 items, and the file has 1,222."""
+CREPE = PaperTable(
+    paper="CREPE (CVPR 2023)",
+    source="Papers with Code's results of the paper (aggregator), two of its models on the set for LAION-400M; which "
+    "version of the paper, it does not say",
+    columns=tuple(
+        (f"CREPE {negatives}, {compounds}", "Recall@1", "crepe-systematicity-laion", f"{subset}/accuracy")
+        for negatives, compounds, subset in (
+            ("HN-Atom + HN-Comp", "SC", "seen combined"),
+            ("HN-Atom + HN-Comp", "UC", "unseen combined"),
+            ("HN-Atom", "UC", "unseen atom"),
+            ("HN-Comp", "UC", "unseen comp"),
+        )
+    ),
+    figures={
+        ("ViT-L-14 (LAION400M)", "", "ViT-L/14", "LAION-400M"): "39.44 33.81 47.86 60.78",
+        ("ViT-B-16 (LAION400M)", "", "ViT-B/16", "LAION-400M"): "37.01 30.81 44.93 59.00",
+    },
+    secondary=True,
+)
+"""Without a spec: open_clip has two sets of weights of each, of two epochs."""
+COUNTBENCH = PaperTable(
+    paper="Teaching CLIP to Count to Ten (ICCV 2023)",
+    source="a page about the paper that has its table (secondary), baseline A: CLIP-B/32, official",
+    columns=(("CountBench", "accuracy", "countbench", "accuracy"),),
+    figures={("CLIP-B/32 (official)", "open_clip:ViT-B-32/openai", "ViT-B/32", ""): "31.67"},
+    secondary=True,
+)
+"""The table's other models are the authors' own."""
 TABLES = (
     LLM2CLIP,
     SIGLIP2,
@@ -246,6 +274,8 @@ TABLES = (
     NEGBENCH_RETRIEVAL,
     VALSE,
     VSR,
+    CREPE,
+    COUNTBENCH,
     BABEL_IMAGENET,
     *LONG_CAPTIONS,
 )
