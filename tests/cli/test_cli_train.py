@@ -125,7 +125,7 @@ def test_a_dry_run_of_toybox_renders_nothing_and_knows_its_samples(capsys):
         (["cc3m"], "no training data: set the shards of cc3m, as in --set 'data=DIR/"),
         (["merged30m-b32"], "no training data: set the shards of merged30m-b32"),
         (["cc3m", "--set", "data=/no/such/{0..3}.tar", "--dry-run"], "no file /no/such/0.tar; 4 of 4 missing"),
-        (["toybox", "--dry-run", "--ranks", "3"], "batch_size=128 cannot be shared by 3 ranks"),
+        (["toybox", "--dry-run", "--ranks", "3"], "batch_size=128 does not divide among 3 ranks: set 126 or 129"),
         (["toybox", "--ranks", "2"], "--ranks belongs to --dry-run"),
         (["cc3n", "--dry-run"], "no training preset 'cc3n'; did you mean cc3m"),
         (["cc3m", "--set", "objective=silc", "--set", "views.local_crops=0", "--dry-run"], "set views.local_crops"),
