@@ -180,7 +180,7 @@ def run_stage(smoke: Smoke, name: str, stage: Callable[[Smoke], None], seconds: 
         with deadline(seconds):
             stage(smoke)
     except TimeOver:
-        smoke.not_run[name] = f"stopped after {time.monotonic() - start:.0f} s; its figures above are complete"
+        smoke.not_run[name] = f"stopped after {time.monotonic() - start:.0f} s, before its end"
         print(f"       the time is over: {name} was stopped", flush=True)
     except RequestError as error:
         smoke.tell(f"not measured: {name}", str(error))
@@ -254,7 +254,8 @@ def tables(smoke: Smoke) -> list[str]:
         lines += ["", f"Not run: {'; '.join(f'{name} ({reason})' for name, reason in smoke.not_run.items())}."]
     lines += ["", row(["check", "value", "at most"]), row(["---"] * 3)]
     lines += [row([name, f"{value:.3g}", f"{most:g}"]) for name, value, most in smoke.checks]
-    lines += ["", row(["figure", "value"]), row(["---"] * 2)]
+    if smoke.figures:
+        lines += ["", row(["figure", "value"]), row(["---"] * 2)]
     return lines + [row([name, str(value)]) for name, value in smoke.figures.items()]
 
 

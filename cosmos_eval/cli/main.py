@@ -164,7 +164,8 @@ def _run_command(arguments: Sequence[str] | None) -> int:
             say(memory_line)
             return BAD_REQUEST
         if hasattr(error, "format_message"):  # a usage error of the parser
-            say(f"{error.format_message().rstrip('.')}; see 'cosmos-eval --help'")
+            message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # words of the parser's own
+            say(f"{message}; see 'cosmos-eval --help'")
             return BAD_REQUEST
         return say_bug(error)
     finally:
