@@ -99,14 +99,14 @@ def csv_pairs(path: Path, image: str, caption: str) -> CaptionTable:
 
 
 def find_delimiter(path: Path, columns: Sequence[str]) -> str:
-    """Tab for a name that ends in .tsv, else a comma; but tab where only that finds these columns in the header.
+    """Tab for a name that ends in .tsv, else a comma; but tab if commas give none of these columns and there are tabs.
 
     open_clip separates the columns of its .csv files by tabs, unless told otherwise.
     """
     if path.suffix.lower() == ".tsv":
         return "\t"
-    by_comma, by_tab = (set(first_line(path, delimiter)) for delimiter in (",", "\t"))
-    return "\t" if set(columns) <= by_tab and not set(columns) <= by_comma else ","
+    by_comma, by_tab = (first_line(path, delimiter) for delimiter in (",", "\t"))
+    return "\t" if len(by_tab) > 1 and not set(columns) & set(by_comma) else ","
 
 
 def require_utf8_text(path: Path) -> None:
