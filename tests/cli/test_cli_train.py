@@ -149,7 +149,10 @@ def test_a_training_that_cannot_start_is_refused_in_one_line(arguments: list[str
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("arguments", [["cc3m"], ["toybox", "--set", "lr=fast"], ["toybox", "--dry-run"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["cc3m"], ["toybox", "--set", "lr=fast"], ["toybox", "--dry-run"], ["toybox", "--set", "batch_size=7"]],
+)
 def test_only_the_first_rank_speaks(arguments: list[str], monkeypatch, capsys):
     for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
@@ -159,6 +162,23 @@ def test_only_the_first_rank_speaks(arguments: list[str], monkeypatch, capsys):
     assert cli.run_command(["train", *arguments]) == code
     captured = capsys.readouterr()
     assert captured.out + captured.err != ""
+
+
+def test_a_silent_rank_of_torchrun_waits_for_its_end_so_that_the_first_one_can_speak(monkeypatch, capsys):
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        raise cli.Terminated  # torchrun's signal, once the first rank has printed the reason and left
+
+    monkeypatch.setattr(cli.time, "sleep", sleep)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    for rank, seconds, lines in (("1", [cli.SECONDS_TO_BE_ENDED], 0), ("0", [], 1)):
+        monkeypatch.setenv("RANK", rank)
+        assert cli.run_command(["train", "toybox", "--set", "lr=fast"]) == 2
+        assert (waited, capsys.readouterr().err.count("\n")) == (seconds, lines)
+        waited.clear()
 
 
 def test_a_world_size_that_is_no_number_is_refused(monkeypatch, capsys):
