@@ -120,8 +120,8 @@ def main(arguments: Sequence[str] | None = None, started: float | None = None) -
         print(f"gpu_smoke: {error}", file=sys.stderr)
         return 2
     if smoke.device.type == "cpu" and options.tiny:
-        # Two threads share small products, and each waits for the other: on a machine that is busy with other
-        # programs, which take a core from one of them, that was 150 times as slow as one thread.
+        # Two threads share each small product, and wait for each other wherever another program takes one's core: on
+        # a busy machine with two cores, a stage took 177 s that takes one thread 8 to 15 s there.
         torch.set_num_threads(1)
     try:
         return run(smoke, options, words, started + 60 * options.minutes, load)
@@ -214,8 +214,11 @@ def deadline(seconds: float) -> Iterator[None]:
         return
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), REPEATED)
     try:
-        yield
-    finally:
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # also if the time is over just there
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
