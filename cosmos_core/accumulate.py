@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cosmos_core.errors import RequestError
+from cosmos_core.batch_sharing import size_of_part
 from cosmos_core.loss import Losses
 from cosmos_core.model import Features
 from cosmos_core.networks import Networks
@@ -52,16 +52,9 @@ def split_batch(images: Sequence[Tensor], texts: Tensor, parts: int) -> list[Bat
     Raises:
         RequestError: `parts` does not divide B.
     """
-    size = require_part_size(len(texts), parts)
+    size = size_of_part(len(texts), parts)
     views = [view.split(size) for view in images]
     return [BatchPart([view[i] for view in views], caption_major(ids), size) for i, ids in enumerate(texts.split(size))]
-
-
-def require_part_size(samples: int, parts: int) -> int:
-    """Samples in each of the parts of a rank's share of the batch; RequestError where they are not equal."""
-    if samples % parts or not samples:
-        raise RequestError(f"accumulate={parts} does not divide the {samples} samples that a rank has of a batch")
-    return samples // parts
 
 
 def caption_major(texts: Tensor) -> Tensor:

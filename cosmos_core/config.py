@@ -274,7 +274,7 @@ def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) ->
     for change in overrides or []:
         change_text = f"--set {change if len(change) <= LONGEST else short_repr(change)}"
         key, separator, text = change.partition("=")
-        if not separator:
+        if not separator or not key.strip():
             raise RequestError(f"--set takes key=value, got {short_repr(change)}")
         value = _value_of(text)
         key = key.strip()

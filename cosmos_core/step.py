@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosmos_core.accumulate import TEMPERATURES, BatchPart, backward_in_parts, require_part_size, split_batch
+from cosmos_core.accumulate import TEMPERATURES, BatchPart, backward_in_parts, split_batch
 from cosmos_core.attention_kernels import without_cudnn_attention
+from cosmos_core.batch_sharing import size_of_part
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch
 from cosmos_core.devices import describe_device, has_bf16, send
@@ -87,7 +88,7 @@ class Stepper:
     def __init__(self, run: Run) -> None:
         self.run = run
         config = run.config
-        require_part_size(config.batch_size // run.world.size, config.accumulate)
+        size_of_part(config.batch_size // run.world.size, config.accumulate)
         self.lr = lr_schedule(
             config.lr_schedule,
             config.lr,

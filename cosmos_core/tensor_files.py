@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_core.file_checks import require_file
-from cosmos_core.printable import one_line
+from cosmos_core.file_checks import is_file, require_file
+from cosmos_core.printable import one_line, printable
 
 COPY_AGAIN = "copy or download it again"
 MAX_DEPTH = 64
@@ -60,7 +60,9 @@ def read_tensors(path: Path | str, check: bool = True) -> TensorFile:
             quantized, complex or without values; shapes or values beyond what the file holds. Names the file.
     """
     path = Path(path)
-    start = require_file(path, "checkpoint", "give the path of a .pt or .safetensors file")
+    newest = path / "last.pt"  # in the folder of a training
+    wanted = printable(newest) if is_file(newest) else "the path of a .pt or .safetensors file"
+    start = require_file(path, "checkpoint", f"give {wanted}")
     if path.suffix == ".safetensors" or (start[8:9] == b"{" and not start.startswith(b"PK")):
         content, metadata = read_safetensors(path)
     else:

@@ -2,7 +2,8 @@
 
 torch has two interfaces: the old flags (`allow_tf32`, `set_float32_matmul_precision`) and, from 2.9 on,
 `fp32_precision` for each backend. They are stored apart. Reading an old flag raises if somebody set the new one to
-another value, and setting an old flag does not reach a new value that was set for all backends at once.
+another value, and setting an old flag does not reach a new value that was set for all backends at once. torch calls
+the old flags outdated since 2.9: one that a later torch no longer has is left alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +13,11 @@ from typing import Any
 import torch
 
 _OLD_FLAGS: tuple[tuple[Callable[[], Any], Callable[[Any], object], Any], ...] = (
-    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
+    (
+        lambda: torch.get_float32_matmul_precision(),
+        lambda value: torch.set_float32_matmul_precision(value),
+        "highest",
+    ),
     (
         lambda: torch.backends.cudnn.allow_tf32,
         lambda value: setattr(torch.backends.cudnn, "allow_tf32", value),
@@ -20,6 +25,8 @@ _OLD_FLAGS: tuple[tuple[Callable[[], Any], Callable[[Any], object], Any], ...] =
     ),
 )
 """How a flag is read and set, and its value for true float32."""
+_GONE = object()
+"""The value of a flag that this torch does not have."""
 
 
 def _backends() -> list[Any]:
@@ -51,21 +58,25 @@ def true_float32() -> Iterator[None]:
     precisions = [backend.fp32_precision for backend in backends]
     values = [_read(read) for read, _, _ in _OLD_FLAGS]
     try:
-        for _, write, value in _OLD_FLAGS:
-            write(value)
+        for (_, write, value), before in zip(_OLD_FLAGS, values, strict=True):
+            if before is not _GONE:
+                write(value)
         for backend in backends:
             backend.fp32_precision = "ieee"
         yield
     finally:
         for (_, write, _), value in zip(_OLD_FLAGS, values, strict=True):
-            if value is not None:
+            if value is not None and value is not _GONE:
                 write(value)
         for backend, precision in zip(backends, precisions, strict=True):  # last: the old flags write here, too
             backend.fp32_precision = precision
 
 
 def _read(read: Callable[[], Any]) -> Any:
-    """The value of an old flag; None if torch refuses to tell, because the new interface was set to another value."""
-    with suppress(RuntimeError):
+    """The value of an old flag, or `_GONE`; None if torch does not tell: the new interface was set to another value."""
+    try:
         return read()
-    return None
+    except AttributeError:
+        return _GONE
+    except RuntimeError:
+        return None

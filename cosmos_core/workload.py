@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from cosmos_core.batch_sharing import share_of_rank, size_of_part
 from cosmos_core.config import TrainConfig
 from cosmos_core.configs import checked, preset
-from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS
 from cosmos_core.objectives import Objective, Views, build_objective, objective_class
 from cosmos_core.parts import frozen_names
@@ -60,16 +60,7 @@ class Workload:
     ranks: int = 1
 
     def __post_init__(self) -> None:
-        share, rest = divmod(self.config.batch_size, self.ranks)
-        if rest or not share:
-            raise RequestError(
-                f"batch_size={self.config.batch_size} cannot be shared by {self.ranks} ranks: "
-                "it must be a multiple of their number"
-            )
-        if share % self.config.accumulate:
-            raise RequestError(
-                f"accumulate={self.config.accumulate} does not divide a rank's {share} samples of a batch"
-            )
+        size_of_part(share_of_rank(self.config.batch_size, self.ranks), self.config.accumulate)
 
     @property
     def local_batch(self) -> int:

@@ -89,7 +89,10 @@ def parse_weights(text: str, sources: int, setting: str) -> tuple[float, ...]:
     except ValueError as error:
         raise RequestError(f"{setting}: numbers joined by ::, such as 2::1") from error
     if len(weights) != sources:
-        raise RequestError(f"{setting} has {plural(len(weights), 'weight')} for {plural(sources, 'source')} of data")
+        raise RequestError(
+            f"{setting} has {plural(len(weights), 'weight')} for {plural(sources, 'source')} of data: give one for "
+            "each source, joined by ::"
+        )
     if not all(0 <= weight < float("inf") for weight in weights) or not 0 < sum(weights) < float("inf"):
         raise RequestError(f"{setting}: weights are finite, at least 0, and one of them above it")
     return weights

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from cosmos_core.batch_sharing import share_of_rank
 from cosmos_core.config import TrainConfig
 from cosmos_core.data.iterable import IterableLoader
 from cosmos_core.data.lanes import LanePlan
@@ -73,11 +74,7 @@ def number_of_lanes(config: TrainConfig, world: World) -> int:
         RequestError: it does not divide the batch, or is not a multiple of the number of ranks.
     """
     size = config.batch_size
-    if size % world.size:
-        raise RequestError(
-            f"batch_size={size} does not divide among {world.size} ranks: set {size - size % world.size or world.size} "
-            f"or {size + world.size - size % world.size}"
-        )
+    share_of_rank(size, world.size)
     lanes = config.lanes or max(n for n in range(1, MAX_DEFAULT_LANES + 1) if size % n == 0)
     fitting = [n for n in range(world.size, size + 1, world.size) if size % n == 0]
     if lanes not in fitting:

@@ -48,7 +48,7 @@ def to_python(value: Any) -> Any:
 
 
 def csv_pairs(path: Path, image: str, caption: str) -> CaptionTable:
-    """A CSV file, or a TSV file by its name: one sample a row, keyed by file name and row number (from 1).
+    """A CSV or TSV file (`find_delimiter`): one sample a row, keyed by file name and row number (from 1).
 
     Args:
         image: column of the image's path, absolute or relative to the file's folder.
@@ -60,9 +60,9 @@ def csv_pairs(path: Path, image: str, caption: str) -> CaptionTable:
     import pyarrow
     from pyarrow import csv as arrow
 
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         require_utf8_text(path)
+        delimiter = find_delimiter(path, (image, caption))
         header = first_line(path, delimiter)
         repeated = [name for name in (image, caption) if header.count(name) > 1]
         if repeated:
@@ -96,6 +96,17 @@ def csv_pairs(path: Path, image: str, caption: str) -> CaptionTable:
     return CaptionTable(
         path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks(), path=path
     )
+
+
+def find_delimiter(path: Path, columns: Sequence[str]) -> str:
+    """Tab for a name that ends in .tsv, else a comma; but tab if commas give none of these columns and there are tabs.
+
+    open_clip separates the columns of its .csv files by tabs, unless told otherwise.
+    """
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    by_comma, by_tab = (first_line(path, delimiter) for delimiter in (",", "\t"))
+    return "\t" if len(by_tab) > 1 and not set(columns) & set(by_comma) else ","
 
 
 def require_utf8_text(path: Path) -> None:

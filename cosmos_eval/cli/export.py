@@ -61,6 +61,10 @@ def export(
 
     chosen = form or (Format.safetensors if out.suffix == ".safetensors" else Format.original)
     check_output("OUT", out, folder=chosen.value in FOLDERS)
+    if chosen.value in FOLDERS and out.suffix in (".pt", ".safetensors"):
+        raise RequestError(
+            f"--format {chosen.value} writes a folder, and {out} is named like a file; give {out.with_suffix('')}"
+        )
     if weights and chosen is Format.original:
         raise RequestError("--weights is for formats of one network: the original's layout holds both networks")
     description = export_checkpoint(

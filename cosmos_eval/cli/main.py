@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, Any
@@ -43,6 +44,11 @@ from cosmos_eval.rank_environment import is_main_process
 COMPLETION = "_COSMOS_EVAL_COMPLETE"
 """Environment variable that the completion script of a shell sets."""
 DONE, ANSWER_IS_NO, BAD_REQUEST, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+
+LAUNCHERS = {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"}
+"""Environment variables of launchers that end the other ranks when one has failed."""
+SECONDS_TO_BE_ENDED = 30.0
+"""How long a rank that prints nothing waits for its end; start-up takes as long on a busy machine."""
 
 app = typer.Typer(
     name="cosmos-eval",
@@ -146,7 +152,9 @@ def _run_command(arguments: Sequence[str] | None) -> int:
             say(str(stopped))
         return stopped.code
     except RequestError as error:
-        if not error.quiet:
+        if error.quiet:
+            wait_to_be_ended()
+        else:
             say(str(error))
         return BAD_REQUEST
     except OSError as error:
@@ -164,7 +172,8 @@ def _run_command(arguments: Sequence[str] | None) -> int:
             say(memory_line)
             return BAD_REQUEST
         if hasattr(error, "format_message"):  # a usage error of the parser
-            say(f"{error.format_message().rstrip('.')}; see 'cosmos-eval --help'")
+            message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # words of the parser's own
+            say(f"{message}; see 'cosmos-eval --help'")
             return BAD_REQUEST
         return say_bug(error)
     finally:
@@ -175,6 +184,16 @@ def _run_command(arguments: Sequence[str] | None) -> int:
 def say(line: str) -> None:
     """Print a message as one line on standard error."""
     print(f"cosmos-eval: {printable(' '.join(line.split()))}", file=sys.stderr)
+
+
+def wait_to_be_ended() -> None:
+    """Wait until the launcher ends this rank, since another one prints the error and may not have got that far.
+
+    torchrun and srun end all ranks when the first has failed: the one that would have told the reason, too.
+    """
+    if LAUNCHERS & os.environ.keys():
+        with contextlib.suppress(KeyboardInterrupt, Terminated):
+            time.sleep(SECONDS_TO_BE_ENDED)
 
 
 def say_stopped(code: int) -> int:

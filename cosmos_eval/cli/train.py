@@ -50,16 +50,17 @@ def train(
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.arguments import check_output
     from cosmos_eval.rank_environment import is_main_process, read_world_size
-    from cosmos_eval.training.plan import plan_lines, refuse_without_data
+    from cosmos_eval.training.plan import plan_lines, refuse_without_data, require_shares
 
     try:
         config = resolved(preset, changes or [], out)
         check_output("out", Path(config.out), folder=True)  # `out` can also come from --set or the YAML file
         if ranks is not None and not dry_run:
             raise RequestError("--ranks belongs to --dry-run; a training has as many as torchrun starts")
+        started = read_world_size()
         if not dry_run:
             refuse_without_data(config)
-        started = read_world_size()
+            require_shares(config, started)
         plan = plan_lines(config, ranks or started) if dry_run else []
     except RequestError as error:
         error.quiet = not is_main_process()  # every rank has the same error; only the first prints it

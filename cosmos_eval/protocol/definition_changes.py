@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from cosmos_eval.protocol.benchmark import Benchmark, canonical_json, hashed_values
+from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.protocol.fingerprint import canonical_json, hashed_values
 
 MOST_ENTRIES = 200
 """A list or map with more entries gets one digest as a whole, to keep results small. Published lists of templates have

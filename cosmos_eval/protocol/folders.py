@@ -6,10 +6,11 @@ shipped ones. A plug-in cannot replace a shipped definition: its file of the sam
 """
 
 import warnings
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from cosmos_core.plugins import Plugin, entry_points
+from cosmos_core.plugins import Plugin, entry_points, off_note
 from cosmos_core.printable import one_line, printable
 
 DEFINITIONS = Path(__file__).parents[1] / "protocols"
@@ -93,3 +94,11 @@ def _find_folder(plugin: Plugin) -> Path | None:
         )
         return None
     return folder
+
+
+def suggest_names(name: str, known: list[str]) -> str:
+    """End of a message on an unknown name: similar names, or else names that contain it."""
+    similar = get_close_matches(name, known, n=3, cutoff=0.5)
+    if name and not similar:
+        similar = [known_name for known_name in known if name in known_name][:3]
+    return (f"; did you mean {' or '.join(similar)}?" if similar else "; see `cosmos-eval list`") + off_note()

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol.benchmark import Benchmark, protocol_fingerprint
+from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.protocol.fingerprint import protocol_fingerprint
 from cosmos_eval.protocol.task_registry import task_info
 
 RERANK = "rerank"

@@ -7,7 +7,8 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.datasets.prompts import resolve_prompts
-from cosmos_eval.protocol.benchmark import Benchmark, protocol_fingerprint
+from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.protocol.fingerprint import protocol_fingerprint
 from cosmos_eval.protocol.task_registry import task_info
 
 OPTIONS = {"templates": "--templates", "class_names": "--class-names"}

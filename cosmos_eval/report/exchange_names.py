@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 
-from cosmos_eval.protocol.benchmark import read_definition
+from cosmos_eval.protocol.bases import read_definition
 from cosmos_eval.protocol.folders import shipped_files
 from cosmos_eval.protocol.task_registry import TASKS, find_task
 

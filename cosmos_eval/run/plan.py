@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.progress import Reporter, use_benchmark_name
-from cosmos_eval.protocol.benchmark import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
+from cosmos_eval.protocol.benchmark import Benchmark, list_suites, load_benchmark, load_suite
+from cosmos_eval.protocol.fingerprint import protocol_fingerprint
 from cosmos_eval.protocol.own_suite import is_suite_file
 from cosmos_eval.run.fetch_advice import advise_fetching
 

@@ -80,7 +80,7 @@ def plan_initial(config: TrainConfig) -> TrainConfig:
         return config
     checked = check_model(config.init)
     if checked.problem:
-        raise RequestError(f"init={config.init}: {checked.problem}")
+        raise RequestError(name_init(config.init, checked.problem))
     if checked.note:
         if not config.model:
             raise RequestError(f"init={config.init} {checked.note}: set model to its architecture to plan without it")
@@ -98,7 +98,10 @@ def load_initial(spec: str) -> InitialWeights:
     Raises:
         RequestError: it cannot be loaded, COSMOS's model cannot represent it (says why), or gives other features.
     """
-    model = load_model(spec)
+    try:
+        model = load_model(spec)
+    except RequestError as error:
+        raise RequestError(name_init(spec, str(error))) from error
     convert = getattr(model, "initial_weights", None)
     if convert is None:
         raise RequestError(
@@ -108,9 +111,14 @@ def load_initial(spec: str) -> InitialWeights:
     try:
         initial: InitialWeights = convert()
     except RequestError as error:
-        raise RequestError(f"init={spec}: {error}") from error
+        raise RequestError(name_init(spec, str(error))) from error
     require_equal_features(model, initial)
     return initial
+
+
+def name_init(spec: str, problem: str) -> str:
+    """A problem of the setting `init`; messages on a model often begin with its spec."""
+    return f"init={problem}" if problem.startswith(spec) else f"init={spec}: {problem}"
 
 
 @torch.no_grad()

@@ -207,6 +207,16 @@ def refuse_without_data(config: "TrainConfig") -> None:
         raise RequestError(missing_data(config))
 
 
+def require_shares(config: "TrainConfig", ranks: int) -> None:
+    """RequestError where ranks, lanes or the parts of `accumulate` do not divide the batch."""
+    from cosmos_core.batch_sharing import share_of_rank, size_of_part
+    from cosmos_core.data.open_loader import number_of_lanes
+    from cosmos_core.world import World
+
+    size_of_part(share_of_rank(config.batch_size, ranks), config.accumulate)
+    number_of_lanes(config, World(0, ranks))
+
+
 def gib(size: float) -> str:
     return f"{size / GIB:.2f}" if size < 10 * GIB else f"{size / GIB:.1f}"
 

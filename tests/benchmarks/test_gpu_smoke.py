@@ -1,6 +1,8 @@
 """benchmarks/gpu_smoke.py on the CPU: every stage runs, a wrong number fails, the page says what was measured."""
 
 import json
+import sys
+import threading
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ def run(capsys, *words):
     return code, out, json.loads(out.splitlines()[-1])
 
 
-QUICK = ("float32", "features", "scores", "memory", "compile", *gpu_smoke.RATES)
+QUICK = ("float32", "features", "attention", "loading", "scores", "memory", "compile", *gpu_smoke.RATES)
 """Stages that take little time on a CPU; tests/device compares tasks and training with a pretended card."""
 
 
@@ -52,8 +54,45 @@ def test_a_difference_that_is_not_a_number_fails(capsys):
     assert smoke.failed == ["difference"]
 
 
-def test_stages_are_left_out_when_the_time_is_over_and_a_missing_device_is_one_line(capsys):
-    _, _, record = run(capsys, "--minutes", "0")
-    assert record["figures"]["left_out"] == [*gpu_smoke.CHECKS, *gpu_smoke.RATES]
+def test_stages_are_told_when_the_time_is_over_and_a_missing_device_is_one_line(tmp_path, capsys):
+    code, _, record = run(capsys, "--minutes", "0", "--out", str(tmp_path / "gpu.md"))
+    assert code == 3  # nothing failed, and nothing was checked
+    assert list(record["figures"]["not_run"]) == [*gpu_smoke.CHECKS, *gpu_smoke.RATES]
+    assert "Not run: float32 (0 s were left); features" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
     assert gpu_smoke.main(["--device", "cuda:99"]) == 2
     assert capsys.readouterr().err.startswith("gpu_smoke: no device cuda:99")
+    assert gpu_smoke.main(["--device", "cpu", "--out", str(tmp_path / "missing" / "gpu.md")]) == 2
+    assert "missing" in capsys.readouterr().err
+
+
+def test_a_stage_that_is_at_work_when_the_time_is_over_is_stopped_and_told():
+    smoke = gpu_smoke.Smoke(torch.device("cpu"), tiny=True)
+
+    def wait(smoke):
+        """Never ends, and takes any `Exception` for an unimportant one."""
+        while True:
+            try:
+                threading.Event().wait()
+            except Exception:
+                continue
+
+    gpu_smoke.run_stage(smoke, "scores", wait, seconds=0.1)
+    assert smoke.not_run["scores"].startswith("stopped after")
+    assert smoke.failed == []
+
+
+def test_a_device_that_does_not_answer_any_more_ends_the_checks_but_not_the_page(tmp_path, capsys, monkeypatch):
+    def fail(_device):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(gpu_smoke, "synchronize", fail)
+    code, _, record = run(capsys, "--only", "float32", "scores", "--out", str(tmp_path / "gpu.md"))
+    assert code == 1
+    assert record["figures"]["failed"] == ["float32 (CUDA error: an illegal memory access was encountered)"]
+    assert "scores (the device does not answer any more" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
+
+
+def test_ranks_that_fail_are_told_in_their_own_words():
+    words = "import sys; print('noise'); print('cosmos-eval: no such file', file=sys.stderr); sys.exit(2)"
+    with pytest.raises(RuntimeError, match=r"^two ranks: exit code 2; cosmos-eval: no such file$"):
+        gpu_smoke_checks.run_command([sys.executable, "-c", words], "two ranks", single_thread=True)

@@ -125,7 +125,7 @@ def test_a_dry_run_of_toybox_renders_nothing_and_knows_its_samples(capsys):
         (["cc3m"], "no training data: set the shards of cc3m, as in --set 'data=DIR/"),
         (["merged30m-b32"], "no training data: set the shards of merged30m-b32"),
         (["cc3m", "--set", "data=/no/such/{0..3}.tar", "--dry-run"], "no file /no/such/0.tar; 4 of 4 missing"),
-        (["toybox", "--dry-run", "--ranks", "3"], "batch_size=128 cannot be shared by 3 ranks"),
+        (["toybox", "--dry-run", "--ranks", "3"], "batch_size=128 does not divide among 3 ranks: set 126 or 129"),
         (["toybox", "--ranks", "2"], "--ranks belongs to --dry-run"),
         (["cc3n", "--dry-run"], "no training preset 'cc3n'; did you mean cc3m"),
         (["cc3m", "--set", "objective=silc", "--set", "views.local_crops=0", "--dry-run"], "set views.local_crops"),
@@ -149,7 +149,10 @@ def test_a_training_that_cannot_start_is_refused_in_one_line(arguments: list[str
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("arguments", [["cc3m"], ["toybox", "--set", "lr=fast"], ["toybox", "--dry-run"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["cc3m"], ["toybox", "--set", "lr=fast"], ["toybox", "--dry-run"], ["toybox", "--set", "batch_size=7"]],
+)
 def test_only_the_first_rank_speaks(arguments: list[str], monkeypatch, capsys):
     for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
@@ -159,6 +162,23 @@ def test_only_the_first_rank_speaks(arguments: list[str], monkeypatch, capsys):
     assert cli.run_command(["train", *arguments]) == code
     captured = capsys.readouterr()
     assert captured.out + captured.err != ""
+
+
+def test_a_silent_rank_of_torchrun_waits_for_its_end_so_that_the_first_one_can_speak(monkeypatch, capsys):
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        raise cli.Terminated  # torchrun's signal, once the first rank has printed the reason and left
+
+    monkeypatch.setattr(cli.time, "sleep", sleep)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    for rank, seconds, lines in (("1", [cli.SECONDS_TO_BE_ENDED], 0), ("0", [], 1)):
+        monkeypatch.setenv("RANK", rank)
+        assert cli.run_command(["train", "toybox", "--set", "lr=fast"]) == 2
+        assert (waited, capsys.readouterr().err.count("\n")) == (seconds, lines)
+        waited.clear()
 
 
 def test_a_world_size_that_is_no_number_is_refused(monkeypatch, capsys):

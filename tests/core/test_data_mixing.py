@@ -81,7 +81,7 @@ def test_stages_are_read_from_one_line():
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
-        ("1", "1 weight for 2 sources"),
+        ("1", "1 weight for 2 sources of data: give one for each source, joined by ::"),
         ("1::x", "numbers joined by ::"),
         ("1::\n", r"1::\\n: numbers joined by ::"),
         ("0::0", "one of them above"),

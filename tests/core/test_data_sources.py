@@ -296,6 +296,15 @@ def test_a_quote_that_takes_rows_into_one_caption_is_told_with_its_line(tmp_path
     assert read(MENDED) == ['"starts with one', "dog", 'ends with one"', "cat"]
 
 
+def test_tabs_in_a_csv_file_are_read_as_open_clip_writes_them(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("filepath\ttitle\na.jpg\ta dog, a cat\n")
+    assert csv_pairs(tmp_path / "a.csv", "filepath", "title")[0][2] == "a dog, a cat"
+    with pytest.raises(RequestError, match="it has filepath, title: set csv_image and csv_caption"):
+        csv_pairs(tmp_path / "a.csv", "path", "caption")
+    (tmp_path / "b.csv").write_text("filepath,title\tor,title\nb.jpg,x,two\n")  # a tab in a name does not make it one
+    assert csv_pairs(tmp_path / "b.csv", "filepath", "title")[0][2] == "two"
+
+
 def test_a_caption_of_several_lines_stays_one(tmp_path: Path):
     (tmp_path / "a.tsv").write_text('filepath\ttitle\na.jpg\t"one\ntwo, three"\nb.jpg\t5" disk\n\n')
     table = csv_pairs(tmp_path / "a.tsv", "filepath", "title")

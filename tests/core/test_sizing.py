@@ -298,9 +298,9 @@ def test_the_length_of_a_run():
 @pytest.mark.parametrize(
     ("change", "ranks", "why"),
     [
-        ({}, 3, "batch_size=8 cannot be shared by 3 ranks"),
-        ({}, 16, "batch_size=8 cannot be shared by 16 ranks"),
-        ({"accumulate": 3}, 2, "accumulate=3 does not divide a rank's 4 samples"),
+        ({}, 3, "batch_size=8 does not divide among 3 ranks: set 6 or 9"),
+        ({}, 16, "batch_size=8 does not divide among 16 ranks: set 16"),
+        ({"accumulate": 3}, 2, "accumulate=3 does not divide the 4 samples that a rank has of a batch: set 2 or 4"),
     ],
 )
 def test_a_batch_that_cannot_be_shared_is_refused(change: dict, ranks: int, why: str):

@@ -95,6 +95,7 @@ def test_a_model_is_named_or_spelled_out():
         ("captions=1", "captions of at least 2"),
         ("views.global_crops=1", "global_crops=2"),
         ("lr", "--set takes key=value"),
+        ("=3", "--set takes key=value, got '=3'"),
     ],
 )
 def test_a_wrong_change_is_refused_in_one_line(change, why):

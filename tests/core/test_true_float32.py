@@ -80,3 +80,13 @@ def test_one_inside_another():
             assert flags() == outer
         assert flags() == outer
     assert flags() == before
+
+
+def test_old_flags_that_a_later_torch_no_longer_has_are_left_alone(monkeypatch):
+    before = flags()
+    with monkeypatch.context() as later:
+        later.delattr(torch, "get_float32_matmul_precision")
+        later.delattr(torch, "set_float32_matmul_precision")
+        with true_float32():
+            assert {backend().fp32_precision for backend in NEW.values()} == {"ieee"} or not HAS_NEW
+    assert flags() == before

@@ -7,7 +7,8 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.data import ClassificationData, SplitData
-from cosmos_eval.protocol.benchmark import load_benchmark, protocol_fingerprint
+from cosmos_eval.protocol.benchmark import load_benchmark
+from cosmos_eval.protocol.fingerprint import protocol_fingerprint
 from cosmos_eval.protocol.task_registry import TASKS, task_info
 from tests.helpers.datasets_on_disk import write_image
 

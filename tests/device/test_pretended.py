@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.device.pretended import CardTensor, pretended_card
+from tests.device.card_tensor import CardTensor
+from tests.device.pretended import pretended_card
 
 
 def test_a_network_moves_computes_and_learns_as_on_the_cpu():

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark, protocol_fingerprint
+from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark
 from cosmos_eval.protocol.definition_checks import check_suite
+from cosmos_eval.protocol.fingerprint import protocol_fingerprint
 from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.source import read_source
 from cosmos_eval.published.figures import published

@@ -9,14 +9,8 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.reader_registry import reader_info
-from cosmos_eval.protocol.benchmark import (
-    Benchmark,
-    list_benchmarks,
-    list_suites,
-    load_benchmark,
-    load_suite,
-    protocol_fingerprint,
-)
+from cosmos_eval.protocol.benchmark import Benchmark, list_benchmarks, list_suites, load_benchmark, load_suite
+from cosmos_eval.protocol.fingerprint import protocol_fingerprint
 from cosmos_eval.protocol.folders import DEFINITIONS
 from cosmos_eval.protocol.source import read_source
 from cosmos_eval.protocol.task_registry import task_info

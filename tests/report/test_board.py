@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol.benchmark import list_suites, protocol_fingerprint, read_suite
+from cosmos_eval.protocol.benchmark import list_suites, read_suite
+from cosmos_eval.protocol.fingerprint import protocol_fingerprint
 from cosmos_eval.protocol.suite import Average, Suite
 from cosmos_eval.report.board import MEASURED, PUBLISHED, make_board
 from cosmos_eval.report.cells import sections

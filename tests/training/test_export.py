@@ -126,6 +126,8 @@ def test_half_halves_the_matrices_alone(trained: Path, tmp_path: Path, name: str
         (["{trained}", "{trained}"], "exists already"),
         (["{tmp}/absent.pt", "{tmp}/out.pt"], "does not exist"),
         (["{trained}", "{tmp}/out.pt", "--weights", "student"], "holds both networks"),
+        (["{trained}", "{tmp}/out.pt", "--format", "hf"], "--format hf writes a folder, and"),
+        (["{trained}", "{tmp}/out", "--format", "clip"], "Invalid value for '--format': 'clip' is not one of"),
         (["{tmp}/one.safetensors", "{tmp}/out.pt"], "needs both; --format safetensors"),
         (["{tmp}/one.safetensors", "{tmp}/out.safetensors", "--weights", "student"], "holds the teacher only"),
     ],

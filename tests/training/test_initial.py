@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cosmos_eval.progress import Silent
 from cosmos_eval.report.evaluations import read_evaluations
 from cosmos_eval.training.callback import records_of, train_from
 from cosmos_eval.training.initial import load_initial, prepare_initial
+from cosmos_eval.training.plan import plan_lines
 from tests.helpers.clip_checkpoints import MODEL_CFG, PREPROCESSING, write_cosmos, write_open_clip, write_transformers
 from tests.helpers.tiny_runs import same_weights
 
@@ -174,6 +176,7 @@ def test_towers_that_a_cosmos_cannot_have_are_refused_with_the_reason(changes: d
     with pytest.raises(RequestError, match=why) as refused:
         load_initial(f"open_clip:local-dir:{folder}")
     assert "\n" not in str(refused.value)
+    assert str(refused.value).count(str(folder)) == 1  # not once for the setting and once for the model
 
 
 @pytest.mark.parametrize(
@@ -208,8 +211,11 @@ def test_settings_that_contradict_each_other_are_refused():
         load_preset("toybox", ["model="])
     with pytest.raises(RequestError, match="init=cosmos:toybox and nothing was passed for it"):
         train(replace(configured("cosmos:toybox"), model="toybox"))
-    with pytest.raises(RequestError, match="of an unknown kind"):
+    with pytest.raises(RequestError, match=r"^init=nothing:x: model spec 'nothing:x' is of an unknown kind"):
         train_from(configured("nothing:x"))
+    for start in (train_from, partial(plan_lines, ranks=1)):
+        with pytest.raises(RequestError, match=r"^init=cosmos:gone\.pt: checkpoint gone\.pt does not exist"):
+            start(configured("cosmos:gone.pt"))
 
 
 def test_a_settings_file_without_a_model_takes_that_of_init(tmp_path: Path, capsys):
