@@ -13,7 +13,8 @@ import torch
 
 from cosmos_core.collapse import embedding_metrics
 from cosmos_core.data import Batch
-from cosmos_core.devices import send
+from cosmos_core.devices import send, synchronize
+from cosmos_core.errors import RequestError
 from cosmos_core.logs import Logs, SpeedMeter, brief
 from cosmos_core.step import LaunchedStep, Stepper
 
@@ -105,7 +106,12 @@ class StepReports:
             return []
         unread, self.unread = self.unread, None
         run, batch = self.run, unread.batch
-        run.metrics = self.stepper.finish(unread.launched)
+        try:
+            run.metrics = self.stepper.finish(unread.launched)
+        except RequestError:
+            # All ranks raise it. None may end while others still need it for the step that was launched meanwhile.
+            synchronize(self.stepper.device)
+            raise
         run.epoch = batch.epoch + batch.ends_epoch
         run.record_skipped(batch.broken)
         self.note_broken(batch.broken)
