@@ -19,7 +19,6 @@ SPREAD_BELOW = -0.5
 """Uniformity below which features that had collapsed have spread again."""
 
 
-@torch.no_grad()
 def alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> float:
     """Mean distance between matching embeddings to the power of alpha: 0 is perfect, 4 (alpha 2) is opposite.
 
@@ -32,16 +31,20 @@ def alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> float:
     Raises:
         ValueError: shapes differ or are not (N, D).
     """
+    return _alignment(x, y, alpha).item()
+
+
+@torch.no_grad()
+def _alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> Tensor:
     require_matrix(x)
     require_matrix(y)
     if x.shape != y.shape:
         raise ValueError(f"x and y must have one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
     with torch.autocast(x.device.type, enabled=False):
         distances = torch.linalg.vector_norm(normalize(x.float(), dim=1) - normalize(y.float(), dim=1), dim=1)
-        return distances.pow(alpha).mean().item()
+        return distances.pow(alpha).mean()
 
 
-@torch.no_grad()
 def uniformity(x: Tensor, t: float = 2.0) -> float:
     """Logarithm of the mean Gaussian potential of all pairs: 0 if all embeddings are equal, lower is more uniform.
 
@@ -55,19 +58,24 @@ def uniformity(x: Tensor, t: float = 2.0) -> float:
     Raises:
         ValueError: the shape is not (N, D).
     """
+    return _uniformity(x, t).item()
+
+
+@torch.no_grad()
+def _uniformity(x: Tensor, t: float = 2.0) -> Tensor:
     require_matrix(x)
     if len(x) < 2:
-        return math.nan
+        return torch.full((), math.nan, device=x.device)
     with torch.autocast(x.device.type, enabled=False):
         unit = normalize(x.float(), dim=1)
         # squared distances of unit vectors; rounding may make them negative if two are equal
         squared = (2 - 2 * unit @ unit.T).clamp_min_(0)
         potential = squared.mul_(-t).exp_().fill_diagonal_(0)
-        return (potential.sum() / (len(x) * (len(x) - 1))).log().item()
+        return (potential.sum() / (len(x) * (len(x) - 1))).log()
 
 
-def embedding_metrics(images: Tensor, texts: Tensor) -> dict[str, float]:
-    """`alignment`, `uniformity_image` and `uniformity_text` of one view of each sample.
+def embedding_metrics(images: Tensor, texts: Tensor) -> dict[str, Tensor]:
+    """`alignment`, `uniformity_image` and `uniformity_text` of one view of each sample, scalars on its device.
 
     Cost: two matrix products of at most 1,024 embeddings with themselves (4 N^2 D operations, N^2 floats at a time),
     without gradients and random numbers, once every `log_every` steps. Each rank uses its own samples, and the log has
@@ -77,9 +85,9 @@ def embedding_metrics(images: Tensor, texts: Tensor) -> dict[str, float]:
         images, texts: (B, D), row i of both from sample i: the first view and the first caption of the step.
     """
     return {
-        "alignment": alignment(images, texts),
-        "uniformity_image": uniformity(images[:MAX_EMBEDDINGS]),
-        "uniformity_text": uniformity(texts[:MAX_EMBEDDINGS]),
+        "alignment": _alignment(images, texts),
+        "uniformity_image": _uniformity(images[:MAX_EMBEDDINGS]),
+        "uniformity_text": _uniformity(texts[:MAX_EMBEDDINGS]),
     }
 
 

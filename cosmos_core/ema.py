@@ -5,9 +5,12 @@ from torch import Tensor, nn
 
 from cosmos_core.fsdp import local_parts
 
+TENSORS_AT_ONCE = 32
+"""How many averages are computed beside the present ones, where a device decides which of both stay."""
+
 
 @torch.no_grad()
-def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+def update_ema(teacher: nn.Module, student: nn.Module, momentum: float, only_if: Tensor | None = None) -> None:
     """teacher <- momentum * teacher + (1 - momentum) * student, parameter by parameter, in place.
 
     Parameters only, including both temperatures; buffers stay. Each element is multiplied and then added to, which
@@ -16,6 +19,8 @@ def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     Args:
         teacher, student: networks of one architecture on one device, both or neither split over ranks.
         momentum: share of the teacher that stays, in [0, 1].
+        only_if: a boolean scalar on the networks' device; if it is false there, nothing changes. The host does not
+            read it. None: true.
 
     Raises:
         ValueError: the networks have different numbers of parameters.
@@ -26,5 +31,13 @@ def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
         raise ValueError(
             f"a teacher of {len(teacher_parameters)} parameters for a student of {len(student_parameters)}"
         )
-    torch._foreach_mul_(teacher_parameters, momentum)
-    torch._foreach_add_(teacher_parameters, student_parameters, alpha=1 - momentum)
+    if only_if is None:
+        torch._foreach_mul_(teacher_parameters, momentum)
+        torch._foreach_add_(teacher_parameters, student_parameters, alpha=1 - momentum)
+        return
+    for start in range(0, len(teacher_parameters), TENSORS_AT_ONCE):
+        present = teacher_parameters[start : start + TENSORS_AT_ONCE]
+        averaged = torch._foreach_mul(present, momentum)
+        torch._foreach_add_(averaged, student_parameters[start : start + TENSORS_AT_ONCE], alpha=1 - momentum)
+        for before, after in zip(present, averaged, strict=True):
+            torch.where(only_if, after, before, out=before)

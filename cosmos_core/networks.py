@@ -160,7 +160,8 @@ def average_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
     """Average gradients over ranks in place, in one collective; for an objective's parameters, which DDP does not hold.
 
     A parameter that has no gradient on any rank keeps none, so that the optimizer leaves it alone; if only some ranks
-    have one, those of the others count as zero. Every rank must call it.
+    have one, those of the others count as zero. Every rank must call it. The host waits for the numbers only where it
+    lacks a gradient: with all of them it knows that each parameter has one somewhere.
     """
     if world.size == 1 or not parameters:
         return
@@ -171,7 +172,8 @@ def average_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
     gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters]
     packed = torch.cat([value.detach().reshape(-1).to(dtype) for value in (*gradients, *has_gradient)])
     dist.all_reduce(packed)
-    counts = packed[-len(parameters) :].tolist()
+    lacks_some = any(parameter.grad is None for parameter in parameters)
+    counts = packed[-len(parameters) :].tolist() if lacks_some else [world.size] * len(parameters)
     means = (packed[: -len(parameters)] / world.size).split([parameter.numel() for parameter in parameters])
     for parameter, mean, count in zip(parameters, means, counts, strict=True):
         parameter.grad = mean.view_as(parameter).to(parameter.dtype) if count else None

@@ -120,11 +120,12 @@ class Signals:
             raise StoppedWaiting
 
     def stop(self) -> int:
-        """The signal on which all ranks stop now, or 0; every rank must call it after each step and gets the same
-        answer.
+        """The signal on which all ranks stop now, or 0; every rank must call it, and gets the same answer.
 
         One collective of one number with several ranks, none with one rank.
         """
-        if not self.world.any(bool(self.received)):
-            return 0
+        return self.first() if self.world.any(bool(self.received)) else 0
+
+    def first(self) -> int:
+        """The signal that the first of the ranks that received one did, at least one of them; a collective."""
         return next(number for number in self.world.gather(self.received) if number)

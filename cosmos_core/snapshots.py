@@ -77,14 +77,14 @@ class Snapshots:
             if lock is not None:
                 lock.release()
 
-    def due(self, run: Run) -> bool:
-        """Whether a checkpoint is due after this step: by steps, or by minutes, measured on rank 0."""
-        config = self.config
-        by_steps = bool(config.save_every) and run.step % config.save_every == 0
-        if not config.save_minutes:
-            return by_steps
-        late = self.world.is_main and time.monotonic() - self.last_attempt >= 60 * config.save_minutes
-        return self.world.any(by_steps or late)
+    def due(self, step: int) -> bool:
+        """Whether a checkpoint is due after this step by its number; equal on all ranks."""
+        return bool(self.config.save_every) and step % self.config.save_every == 0
+
+    def is_late(self) -> bool:
+        """Whether a checkpoint is due by minutes, which rank 0 measures for all."""
+        minutes = self.config.save_minutes
+        return bool(minutes) and self.world.is_main and time.monotonic() - self.last_attempt >= 60 * minutes
 
     def save(self, run: Run, data_state: Mapping[str, Any], last: bool = False) -> Path | None:
         """Write a checkpoint and prune old ones. A collective: every rank must call it.

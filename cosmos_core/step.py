@@ -1,14 +1,14 @@
-"""One optimizer step: schedules, forward, backward, teacher average, clipping, AdamW, clamped temperatures."""
+"""One optimizer step: schedules, forward, backward, the gradient's norm, and the update that it allows."""
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cosmos_core.accumulate import TEMPERATURES, BatchPart, backward_in_parts, split_batch
 from cosmos_core.attention_kernels import without_cudnn_attention
@@ -16,9 +16,8 @@ from cosmos_core.batch_sharing import size_of_part
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch
 from cosmos_core.devices import describe_device, has_bf16, send
-from cosmos_core.ema import update_ema
 from cosmos_core.errors import RequestError
-from cosmos_core.fsdp import average_scalars, clip_gradients, gradient_norm
+from cosmos_core.fsdp import average_scalars, gradient_norm
 from cosmos_core.loss import Losses
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.networks import Networks, average_gradients
@@ -26,10 +25,13 @@ from cosmos_core.objectives import Objective
 from cosmos_core.prepare import initial_objective
 from cosmos_core.printable import printable
 from cosmos_core.schedule import cosine_momentum, lr_schedule
+from cosmos_core.step_numbers import StepNumbers
 from cosmos_core.true_float32 import true_float32
+from cosmos_core.update import Update
 from cosmos_core.world import World
 
-MAX_LOG_SCALE = math.log(100)
+METRICS = ("loss", "clip_loss", "distill_loss", *TEMPERATURES, "grad_norm")
+"""What the device computes of every step."""
 MAX_SKIPPED_IN_A_ROW = 10
 MAX_SKIPPED_SAMPLES = 1000
 """Skipped samples that are remembered by name."""
@@ -74,8 +76,26 @@ class Run:
             self.skipped[key] = reason
 
 
+@dataclass(frozen=True)
+class LaunchedStep:
+    """A step whose kernels are launched; `Stepper.finish` reads its numbers."""
+
+    step: int
+    """Steps done before it."""
+    lr: float
+    momentum: float
+    numbers: StepNumbers
+    norm: Tensor
+    """Norm of the whole gradient before clipping, a scalar on the device."""
+    buffers: list[Tensor]
+    """The objective's, from before the step."""
+
+
 class Stepper:
     """Does one training iteration for each call, over the networks, optimizer and ranks of a run.
+
+    A call is `launch` and `finish`. If `is_late`, a loop may launch the next step before it finishes this one, so that
+    the device never waits for the host.
 
     Args:
         run: its networks stay unwrapped; their parameters that the objective does not use are frozen here.
@@ -112,6 +132,8 @@ class Stepper:
         optimizer_parameters = {id(parameter) for group in run.optimizer.param_groups for parameter in group["params"]}
         if any(id(parameter) not in optimizer_parameters for parameter in self.objective_parameters):
             raise ValueError("the optimizer lacks parameters of the objective: give it to build_optimizer")
+        trained = [*run.student.parameters(), *self.objective_parameters]
+        self.update = Update(config, run.student, run.teacher, self.objective, run.optimizer, trained)
         self.networks = Networks(config, run.student, run.teacher, self.objective, run.world)
         self.dtype = amp_dtype(config.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
@@ -120,10 +142,13 @@ class Stepper:
         self.first_views: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))
         """(B, D) detached features of this rank's first view and first caption of each sample in the last step."""
 
-    def __call__(self, batch: Batch, while_computing: Callable[[], None] | None = None) -> dict[str, float]:
-        """Do one iteration and return its metrics.
+    @property
+    def is_late(self) -> bool:
+        """Whether `launch` does the whole step, so that its numbers may be read while the next one computes."""
+        return self.update.on_device
 
-        `while_computing` is called once the backward pass is launched, before the host waits for its numbers.
+    def __call__(self, batch: Batch) -> dict[str, float]:
+        """Do one iteration and return its metrics.
 
         Temperatures are logarithms, from before the step; `grad_norm` is the norm of the whole gradient before
         clipping.
@@ -136,7 +161,11 @@ class Stepper:
             RequestError: the loss or the gradient is not finite, for the tenth time in a row where steps are skipped;
                 `accumulate` does not divide the batch; or, on several ranks, a trained parameter gets no gradient.
         """
-        run, config = self.run, self.run.config
+        return self.finish(self.launch(batch))
+
+    def launch(self, batch: Batch) -> LaunchedStep:
+        """Launch one iteration after `run.step` steps: the update too, if the device decides about it (`is_late`)."""
+        run = self.run
         lr, momentum = self.lr(run.step), self.momentum(run.step)
         for group in run.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
@@ -150,31 +179,39 @@ class Stepper:
         average_scalars(run.student, run.world)
         average_gradients(self.objective_parameters, run.world)
         self.scaler.unscale_(run.optimizer)
-        trained = [*run.student.parameters(), *self.objective_parameters]
-        norm = gradient_norm([p.grad for p in trained if p.grad is not None])
-        if while_computing is not None:
-            while_computing()
-        metrics = {**self.step_metrics(losses, norm), "lr": lr, "momentum": momentum}
+        norm = gradient_norm([p.grad for p in self.update.trained if p.grad is not None])
+        scale = self.scaler.scale(torch.ones_like(norm)) if self.scaler.is_enabled() else None
+        numbers = self.step_numbers(losses, norm, scale)
+        if self.is_late:
+            self.update.apply_where_finite(losses.total.detach(), norm, momentum, buffers, scale)
+            self.scaler.update()
+        return LaunchedStep(run.step, lr, momentum, numbers, norm, buffers)
 
+    def finish(self, launched: LaunchedStep) -> dict[str, float]:
+        """Read the numbers of a step and return its metrics; makes the update, unless `launch` did.
+
+        Steps are finished in the order in which they were launched, each once.
+
+        Raises:
+            RequestError: as when called.
+        """
+        run = self.run
+        values = launched.numbers.read()
+        metrics = {name: values[name] for name in METRICS} | {"lr": launched.lr, "momentum": launched.momentum}
         if math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]):
             run.skipped_in_a_row = 0
-            if config.ema_before_step:
-                self.update_averages(momentum)
-            if config.grad_clip:
-                clip_gradients(trained, config.grad_clip, norm)
-            self.scaler.step(run.optimizer)
-            if not config.ema_before_step:
-                self.update_averages(momentum)
-            for model in (run.student, run.teacher):
-                clamp_temperatures(model)
-        elif self.is_scale_overflow(metrics):
-            self.restore_buffers(buffers)
-            if config.ema_before_step:  # as in the original, which averages before the scaler looks
-                self.update_averages(momentum)
+            if not self.is_late:
+                self.update.apply(launched.norm, launched.momentum, self.scaler)
+        elif math.isfinite(metrics["loss"]) and values.get("scale", 0.0) > 1:
+            # only the gradient overflowed, due to the loss scaling; at a scale of 1 or less, scaling cannot be why
+            if not self.is_late:
+                self.update.overflowed(launched.momentum, launched.buffers)
         else:
-            self.restore_buffers(buffers)
-            self.skip_step(metrics)
-        self.scaler.update()
+            if not self.is_late:
+                self.update.restore_buffers(launched.buffers)
+            self.skip_step(launched.step, metrics)
+        if not self.is_late:
+            self.scaler.update()
         return {**metrics, "skipped_steps": run.skipped_steps}
 
     def require_gradients(self) -> None:
@@ -199,17 +236,6 @@ class Stepper:
                 error.quiet = not self.run.world.is_main
                 raise error
             warnings.warn(message, stacklevel=2)
-
-    def update_averages(self, momentum: float) -> None:
-        """Update the moving averages: the teacher, and whatever the objective averages itself."""
-        update_ema(self.run.teacher, self.run.student, momentum)
-        self.objective.update_average(momentum)
-
-    @torch.no_grad()
-    def restore_buffers(self, buffers: Sequence[Tensor]) -> None:
-        """Restore the objective's buffers from before a step that is skipped: NaN would stay in them forever."""
-        for value, before in zip(self.objective.buffers(), buffers, strict=True):
-            value.copy_(before)
 
     def backward(self, batch: Batch) -> Losses:
         """Compute the losses of a batch and the gradients of student and objective, multiplied by the scaler's scale.
@@ -258,24 +284,16 @@ class Stepper:
         with without_cudnn_attention(), true_float32() if self.dtype is None else nullcontext():
             yield
 
-    def step_metrics(self, losses: Losses, norm: Tensor) -> dict[str, float]:
-        """The numbers of a step, copied from the device in one transfer: each transfer waits for all kernels."""
-        values = {
-            "loss": losses.total,
-            "clip_loss": losses.clip_loss,
-            "distill_loss": losses.distill_loss,
-            **{name: getattr(self.run.student, name) for name in TEMPERATURES},
-            "grad_norm": norm,
-        }
-        numbers = torch.stack([value.detach().reshape(()) for value in values.values()]).tolist()
-        return dict(zip(values, numbers, strict=True))
+    def step_numbers(self, losses: Losses, norm: Tensor, scale: Tensor | None) -> StepNumbers:
+        """The numbers of a step, among them the temperatures before its update."""
+        numbers = StepNumbers()
+        values = (losses.total, losses.clip_loss, losses.distill_loss)
+        temperatures = [getattr(self.run.student, name) for name in TEMPERATURES]
+        named = dict(zip(METRICS, (*values, *temperatures, norm), strict=True))
+        numbers.add(named if scale is None else {**named, "scale": scale})
+        return numbers
 
-    def is_scale_overflow(self, metrics: dict[str, float]) -> bool:
-        """Whether only the gradient overflowed, due to the loss scaling; at a scale of 1 or less, scaling cannot be
-        why."""
-        return self.scaler.is_enabled() and math.isfinite(metrics["loss"]) and self.scaler.get_scale() > 1
-
-    def skip_step(self, metrics: dict[str, float]) -> None:
+    def skip_step(self, step: int, metrics: dict[str, float]) -> None:
         """Count a step that failed; RequestError if that ends the run. All ranks decide alike: their metrics are
         equal."""
         run = self.run
@@ -288,7 +306,7 @@ class Stepper:
         description = {"loss": "loss", "grad_norm": "norm of the gradient"}[failed_metric]
         repeated = f", and {MAX_SKIPPED_IN_A_ROW} steps in a row were not finite" if skips else ""
         raise RequestError(
-            f"training stopped at step {run.step}: the {description} is {metrics[failed_metric]}{repeated} "
+            f"training stopped at step {step}: the {description} is {metrics[failed_metric]}{repeated} "
             f"(lr {metrics['lr']:.3g}, logit_scale {math.exp(metrics['logit_scale']):.3g}); lower lr, set grad_clip, "
             "or use precision=fp32"
         )
@@ -306,10 +324,3 @@ def amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     if precision == "amp_bf16" and not has_bf16(device):
         raise RequestError(f"{describe_device(device)} does not compute in bfloat16; set precision=auto, amp or fp32")
     return torch.bfloat16 if precision == "amp_bf16" else torch.float16
-
-
-@torch.no_grad()
-def clamp_temperatures(model: nn.Module) -> None:
-    """Keep both temperatures within [0, ln 100], in the log domain."""
-    for name in TEMPERATURES:
-        getattr(model, name).clamp_(0, MAX_LOG_SCALE)

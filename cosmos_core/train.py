@@ -9,16 +9,15 @@ from typing import Any
 
 import torch
 
-from cosmos_core.collapse import embedding_metrics
 from cosmos_core.compilation import report_compiler_errors
 from cosmos_core.config import TrainConfig
-from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
+from cosmos_core.data import BrokenNotes, Loader, Sample, open_loader
 from cosmos_core.data.prefetch import PrefetchedBatches
 from cosmos_core.data.sources import describe_lone_end_blocks
 from cosmos_core.errors import RequestError, report_dead_worker
 from cosmos_core.fsdp import require_fsdp, shard_networks, whole_network
 from cosmos_core.initial_weights import LoadInitial, describe_start, require_same_architecture, start_from
-from cosmos_core.logs import Logs, SpeedMeter, brief, read_metrics
+from cosmos_core.logs import Logs, SpeedMeter, read_metrics
 from cosmos_core.memory_errors import report_out_of_memory
 from cosmos_core.model import COSMOS
 from cosmos_core.networks import build_optimizer
@@ -31,6 +30,7 @@ from cosmos_core.signals import Interrupted, Signals, StoppedWaiting
 from cosmos_core.snapshot_checks import LAST
 from cosmos_core.snapshots import Snapshots
 from cosmos_core.step import Run, Stepper, amp_dtype
+from cosmos_core.step_reports import StepReports
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_core.world import World, join_world, leave_world
 
@@ -48,11 +48,23 @@ class Callback:
     def on_start(self, run: Run) -> None:
         """Once, before the first step of this process, also where a run is resumed."""
 
+    def is_due(self, step: int, ends_epoch: bool) -> bool:
+        """Whether `on_step`, and at the end of an epoch `on_epoch`, are called after a step; equal on every rank.
+
+        By default after every step. On CUDA, the next step is launched before this one ends only if no callback is
+        due, so one that needs few steps should say so here.
+
+        Args:
+            step: number of steps that are then done.
+            ends_epoch: whether the step ends a pass over the data.
+        """
+        return True
+
     def on_step(self, run: Run) -> None:
-        """After each optimizer step."""
+        """After each optimizer step that is due."""
 
     def on_epoch(self, run: Run) -> None:
-        """After each pass over the data."""
+        """After each pass over the data that is due, after `on_step`."""
 
     def on_end(self, run: Run) -> None:
         """Once, after the last step and its checkpoint; not if a signal stopped the run before that.
@@ -217,7 +229,6 @@ def train_steps(
         reporter.note("compile=true: torch compiles both networks in the first step, which may take minutes")
     last_line = logs.truncate(run.step)
     metrics_lines = read_metrics(logs.path) if logs.path is not None and run.step else []
-    note_broken = BrokenNotes(reporter.note)
     speed = SpeedMeter(stepper.device, seconds=last_line["seconds"] if last_line else 0.0)
 
     with Signals(world) as signals, reporter.task(f"training {config.name}", steps, "step") as advance:
@@ -226,45 +237,57 @@ def train_steps(
             callback.on_start(run)
         stop_signal, stopped_waiting = 0, False
         batches = PrefetchedBatches(speed.count_waiting(loader.batches(position)), stepper.device, signals.waiting)
+        reports = StepReports(stepper, logs, speed, metrics_lines, BrokenNotes(reporter.note), advance)
+        reports.position = position
+
+        def requests() -> list[bool]:
+            """What this rank asks of all: to stop, and to save a checkpoint."""
+            return [bool(signals.received), snapshots is not None and snapshots.is_late()]
+
         try:
             while run.step < steps:
-                try:
-                    with report_out_of_memory(f"preparing batch {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"):
-                        batch = next(batches)
-                except StoppedWaiting:
-                    stop_signal, stopped_waiting = signals.received, True
-                    break
-                where = f"in step {run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"
-                with report_out_of_memory(where), report_compiler_errors("set compile=false"):
-                    is_last = run.step + 1 == steps or stepper.device.type == "cpu"
-                    run.metrics = stepper(batch) if is_last else stepper(batch, batches.prepare)
+                where = f"{run.step + 1} on {stepper.device}; {MEMORY_ADVICE}"
+                with reports.before_errors():
+                    try:
+                        with report_out_of_memory(f"preparing batch {where}"):
+                            batch = next(batches)
+                    except StoppedWaiting:
+                        stop_signal, stopped_waiting = signals.received, True
+                        break
+                    with report_out_of_memory(f"in step {where}"), report_compiler_errors("set compile=false"):
+                        launched = stepper.launch(batch)
+                asked = reports.finish()  # the step before, while this one computes
                 run.step += 1
-                run.epoch = batch.epoch + batch.ends_epoch
-                run.record_skipped(batch.broken)
-                note_broken(batch.broken)
-                speed.count(config.batch_size)
-                position = batch.state
-                text = ""
-                if run.step % config.log_every == 0 or run.step in (1, steps):
-                    metrics_lines.append(metrics_line(run, batch, stepper, speed))
-                    logs.write(metrics_lines[-1])
-                    text = brief(metrics_lines[-1])
-                advance(1, text)
+                reports.add(batch, launched)
+                if run.step < steps and stepper.device.type != "cpu":
+                    batches.prepare()
+                due = [callback for callback in callbacks if callback.is_due(run.step, batch.ends_epoch)]
+                saves = snapshots is not None and snapshots.due(run.step)
+                asks = any(asked if world.size > 1 else requests())
+                if stepper.is_late and run.step < steps and not (due or saves or asks):
+                    reports.read_later(requests())
+                    continue
+                with report_out_of_memory(f"in step {where}"), report_compiler_errors("set compile=false"):
+                    reports.finish()
 
                 with speed.paused():
-                    for callback in callbacks:
+                    for callback in due:
                         callback.on_step(run)
                         if batch.ends_epoch:
                             callback.on_epoch(run)
-                    stop_signal = signals.stop() if run.step < steps else 0  # a finished run needs no stop
-                    if stop_signal:
+                    if run.step == steps:
+                        break  # a finished run needs no stop
+                    stops, is_late = world.any_of(requests()).tolist()
+                    if stops:
+                        stop_signal = signals.first()
                         break
-                    if snapshots is not None and run.step < steps and snapshots.due(run):
-                        snapshots.save(run, position)
+                    if snapshots is not None and (saves or is_late):
+                        snapshots.save(run, reports.position or {})
+            reports.finish()  # where the wait for data was ended
             # A rank that gave up waiting for data cannot save together with the others, which wait inside their step:
             # the newest checkpoint on disk is then the one to resume from.
             if snapshots is not None and not (stopped_waiting and world.size > 1):
-                snapshots.save(run, position or {}, last=True)  # does nothing if this step is saved already
+                snapshots.save(run, reports.position or {}, last=True)  # does nothing if this step is saved already
         finally:
             loader.close()
             logs.close()
@@ -308,11 +331,3 @@ def view_loader(
     views = config.required_views()
     check_sizes(views.images, model.patch_size, model.image_size)
     return open_loader(config, views, build_tokenizer(model.config["text_cfg"]), data, world or World())
-
-
-def metrics_line(run: Run, batch: Batch, stepper: Stepper, speed: SpeedMeter) -> dict[str, Any]:
-    """A line of the log. Values that ranks measure on their own samples are averaged over ranks, counts are summed."""
-    rank_values = {**embedding_metrics(*stepper.first_views), "skipped": float(batch.left_out)}
-    mean_values = dict(zip(rank_values, run.world.mean(list(rank_values.values())), strict=True))
-    mean_values["skipped"] = round(mean_values["skipped"] * run.world.size)
-    return {"step": run.step, "epoch": batch.epoch, **run.metrics, **mean_values, **speed.lap()}

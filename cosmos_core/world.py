@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch import distributed as dist
 
-from cosmos_core.devices import require_gpu_of_rank, why_no_cuda
+from cosmos_core.devices import require_gpu_of_rank, send, why_no_cuda
 from cosmos_core.errors import RequestError
 from cosmos_core.rank_environment import rank_environment
 from cosmos_core.rendezvous import barrier, join_group
@@ -36,19 +37,34 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true on any rank; equal on all ranks. Every rank must call it."""
-        if self.size == 1:
-            return flag
-        value = torch.tensor(int(flag), device=collective_device())
-        dist.all_reduce(value, dist.ReduceOp.MAX)
-        return bool(value.item())
+        return flag if self.size == 1 else bool(self.any_of([flag]).item())
+
+    def any_of(self, flags: Sequence[bool]) -> Tensor:
+        """(n,) 1 where a flag is true on any rank and else 0, in one collective; every rank must call it.
+
+        The result is on the GPU with NCCL, and the host does not wait for it there.
+        """
+        values = torch.tensor([float(flag) for flag in flags], dtype=torch.float64)
+        if self.size > 1:
+            values = send(values, collective_device())
+            dist.all_reduce(values, dist.ReduceOp.MAX)
+        return values
 
     def mean(self, values: Sequence[float]) -> list[float]:
         """The mean over ranks of every value, in one collective."""
         if self.size == 1:
             return list(values)
-        tensor = torch.tensor(list(values), dtype=torch.float64, device=collective_device())
-        dist.all_reduce(tensor)
-        return (tensor / self.size).tolist()
+        return self.mean_of(torch.tensor(list(values), dtype=torch.float64, device=collective_device())).tolist()
+
+    def mean_of(self, values: Tensor) -> Tensor:
+        """The mean over ranks of (n,) float64 values on the device of collectives, which are overwritten.
+
+        One collective, with several ranks; with NCCL the host does not wait for it.
+        """
+        if self.size == 1:
+            return values
+        dist.all_reduce(values)
+        return values / self.size
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks, in the order of ranks, on all of them. Values of JSON types, or tensors."""

@@ -143,8 +143,11 @@ class Deadline(Callback):
     def __init__(self, until: float | None) -> None:
         self.until = until
 
+    def is_due(self, step: int, ends_epoch: bool) -> bool:
+        return self.until is not None and time.monotonic() >= self.until
+
     def on_step(self, run: Run) -> None:
-        if self.until is not None and time.monotonic() >= self.until and run.step < run.steps:
+        if run.step < run.steps:
             signal.raise_signal(signal.SIGUSR1)
 
 

@@ -1,9 +1,7 @@
-"""Copies between main memory and a CUDA device that do not hold up the device.
+"""Copies to a CUDA device that do not hold it up, and how late the host may read what the device computes.
 
-CUDA computes what is queued and the host goes on; whenever the host asks for a value, it waits until the queue is
-empty, and then the device waits for the host. So values are copied into page-locked memory behind the work that makes
-them, and read later (`HostCopy`); and inputs are copied by a stream of their own, while the device computes
-(`copy_to_device`). Other devices copy at once.
+Inputs are copied by a stream of their own, while the device computes (`copy_to_device`); values come back as
+`cosmos_core.host_copy.HostCopy`. Other devices copy at once.
 """
 
 from functools import lru_cache
@@ -19,27 +17,6 @@ one. More would take more memory and hide nothing else."""
 def late_batches(device: torch.device) -> int:
     """How many batches later the host may read the values of a batch; 0 where that would save nothing."""
     return LATE_BATCHES if device.type == "cuda" else 0
-
-
-class HostCopy:
-    """A copy of a tensor in main memory, which may still be under way."""
-
-    def __init__(self, values: Tensor) -> None:
-        self._copied: torch.cuda.Event | None = None
-        if values.device.type != "cuda":
-            self._values = values.cpu()
-            return
-        self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-        self._values.copy_(values, non_blocking=True)
-        self._copied = torch.cuda.Event(blocking=True)  # sleeps: workers need the core
-        self._copied.record(torch.cuda.current_stream(values.device))  # not of the current device, which may be another
-
-    def read(self) -> Tensor:
-        """Return the values, on the CPU; waits for the work that was queued before the copy, not for later work."""
-        if self._copied is not None:
-            self._copied.synchronize()
-            self._copied = None
-        return self._values
 
 
 def copy_to_device(x: Tensor, device: torch.device) -> Tensor:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from torch import Tensor
 
+from cosmos_core.host_copy import HostCopy
 from cosmos_eval.datasets.image_sources import ImageSource
-from cosmos_eval.engine.device_copies import HostCopy, late_batches
+from cosmos_eval.engine.device_copies import late_batches
 from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.engine.kept_casts import kept_casts
 from cosmos_eval.engine.precision import tower_precision

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from cosmos_core.devices import send
 from cosmos_core.errors import RequestError
+from cosmos_core.host_copy import HostCopy
 from cosmos_eval.cache.cached_features import EncodedBatches, feature_key
 from cosmos_eval.datasets.image_sources import ImageSource
-from cosmos_eval.engine.device_copies import HostCopy, late_batches
+from cosmos_eval.engine.device_copies import late_batches
 from cosmos_eval.engine.encoding import check_late
 from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.engine.kept_casts import kept_casts

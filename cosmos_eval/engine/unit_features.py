@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.host_copy import HostCopy
 from cosmos_eval.datasets.image_sources import ImageSource
-from cosmos_eval.engine.device_copies import HostCopy
 from cosmos_eval.metrics.similarity import plain_float32
 
 

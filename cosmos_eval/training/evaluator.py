@@ -81,6 +81,9 @@ class EvaluateEvery(Callback):
         if run.world.any(due and not wanted <= done):
             self._evaluate(run)
 
+    def is_due(self, step: int, ends_epoch: bool) -> bool:
+        return step % self.config.eval_every == 0
+
     def on_step(self, run: Run) -> None:
         self._begin(run, run.step - 1)
         # the end is evaluated once its checkpoint is written

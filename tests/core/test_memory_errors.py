@@ -58,7 +58,7 @@ def test_other_errors_pass(error):
 @pytest.mark.parametrize(
     ("owner", "stage", "line"),
     [
-        (Stepper, "__call__", "out of memory in step 1 on cpu; lower batch_size, raise accumulate, or set grad_checkp"),
+        (Stepper, "launch", "out of memory in step 1 on cpu; lower batch_size, raise accumulate, or set grad_checkp"),
         (training, "initial_model", "out of memory building the model on cpu; free memory there"),
     ],
 )

@@ -165,11 +165,11 @@ def test_the_newest_stay_and_multiples_for_good(tmp_path: Path, keep: int, keep_
 
 
 def test_checkpoints_are_due_by_steps(tmp_path: Path):
-    run, by_steps, never = some_run(), snapshots(tmp_path, save_every=3), snapshots(tmp_path)
+    by_steps, never = snapshots(tmp_path, save_every=3), snapshots(tmp_path)
     due = []
-    for run.step in range(1, 8):
-        assert not never.due(run)
-        due.append(by_steps.due(run))
+    for step in range(1, 8):
+        assert not never.due(step)
+        due.append(by_steps.due(step))
     assert due == [False, False, True, False, False, True, False]
 
 
@@ -178,12 +178,12 @@ def test_checkpoints_are_due_by_minutes_which_begin_anew_with_each(tmp_path: Pat
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     run, by_time = some_run(step=1), snapshots(tmp_path, save_minutes=2.0)
     now[0] += 119
-    assert not by_time.due(run)
+    assert not by_time.is_late()
     now[0] += 1
-    assert by_time.due(run)
+    assert by_time.is_late()
     by_time.save(run, {})
     run.step = 2
-    assert not by_time.due(run)
+    assert not by_time.is_late()
 
 
 class Second(World):
@@ -193,9 +193,6 @@ class Second(World):
         super().__init__(rank=1, size=2)
         object.__setattr__(self, "first", first)
 
-    def any(self, flag: bool) -> bool:
-        return flag or self.first  # type: ignore[attr-defined]
-
     def gather(self, value: Any) -> list[Any]:
         return [self.first, value]  # type: ignore[attr-defined]
 
@@ -203,10 +200,10 @@ class Second(World):
 def test_minutes_are_the_first_ranks(tmp_path: Path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    late, early = (snapshots(tmp_path, world=Second(first), save_minutes=1.0) for first in (True, False))
-    assert late.due(some_run(step=1))
-    now[0] = 1e6
-    assert not early.due(some_run(step=1))
+    first, second = (snapshots(tmp_path, world=world, save_minutes=1.0) for world in (World(size=2), Second(None)))
+    now[0] = 60.0
+    assert first.is_late()
+    assert not second.is_late()
 
 
 def test_only_the_first_rank_touches_the_disk(tmp_path: Path):

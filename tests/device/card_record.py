@@ -32,6 +32,8 @@ class Card:
         """Moments when the host waits for the card, as `reason at file:line`."""
         self.late_waits: Counter[str] = Counter()
         """Moments when the host waits for earlier work, while the card computes what was queued after it."""
+        self.launched_before_waits: list[int] = []
+        """For each wait of both kinds, in their order, how many kernels were launched before it."""
         self.copies: Counter[str] = Counter()
         """Copies to and from the card, as `direction at file:line`."""
 
@@ -41,12 +43,17 @@ class Card:
 
     def wait_for_event(self, launched_before: int) -> None:
         """Waiting for earlier work is late if the card has other work to do meanwhile, else the card waits, too."""
-        if sum(self.kernels.values()) > launched_before:
+        if self.launched() > launched_before:
+            self.launched_before_waits.append(self.launched())
             self.late_waits[f"event at {calling_line()}"] += 1
         else:
             self.wait("event")
 
+    def launched(self) -> int:
+        return self.kernels.total()
+
     def wait(self, reason: str) -> None:
+        self.launched_before_waits.append(self.launched())
         self.waits[f"{reason} at {calling_line()}"] += 1
 
     def copy(self, direction: str) -> None:
@@ -95,7 +102,7 @@ class Event:
         self.launched = 0
 
     def record(self, _stream: Any = None) -> None:
-        self.launched = sum(card().kernels.values())
+        self.launched = card().launched()
 
     def synchronize(self) -> None:
         card().wait_for_event(self.launched)

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from cosmos_core.model import COSMOS
+from cosmos_core.step import Stepper
 from cosmos_core.train import Callback, train
 from cosmos_core.views import MultiCrop
 from tests.core.test_train import CONFIG
@@ -73,15 +74,33 @@ def test_a_run_on_the_card_resumes_to_the_same_losses(tmp_path):
         assert losses(parts) == pytest.approx(whole, rel=1e-6)
 
 
-def test_the_host_waits_once_a_step_whatever_the_batch():
-    def waits_of(steps, **changes):
-        with pretended_card() as card:
-            train(replace(ON_CARD, steps=steps, warmup=1, log_every=100, **changes), coloured(32))
-        return card.waits.total()
+@pytest.mark.parametrize(
+    ("change", "bf16"),
+    [
+        ({"batch_size": 8, "grad_clip": 0.5, "log_every": 1}, True),
+        ({"objective": "clip", "non_finite": "skip", "precision": "auto", "accumulate": 2}, True),
+        ({"objective": "silc", "precision": "auto", "ema_before_step": False}, False),
+        ({"objective": "siglip", "save_every": 100, "save_minutes": 60.0}, True),
+    ],
+)
+def test_the_host_waits_once_a_step_and_only_after_the_next_one_was_launched(change, bf16, monkeypatch, tmp_path):
+    launch, launches = Stepper.launch, []
 
-    waits_of(2)  # constants are made once in a process
-    for changes in ({}, {"batch_size": 8}, {"objective": "clip"}):
-        assert (waits_of(6, **changes) - waits_of(2, **changes)) / 4 == 1  # the numbers of the step
+    def counted(stepper, batch):
+        before = card.launched()
+        launched = launch(stepper, batch)
+        launches.append((before, card.launched()))
+        return launched
+
+    monkeypatch.setattr(Stepper, "launch", counted)
+    with pretended_card(bf16=bf16) as card:
+        train(replace(ON_CARD, steps=6, warmup=1, out=str(tmp_path), **change), coloured(32))
+    # constants are made before the third step, and nothing follows the last
+    (first, _), *_ = middle = launches[2:-1]
+    waits = [count for count in card.launched_before_waits if first < count < launches[-1][1]]
+    assert waits == [after for _, after in middle]  # each for the step before, whose log line needs no other
+    assert {place.partition(":")[0] for place in card.late_waits} == {"event at cosmos_core/host_copy.py"}
+    assert card.late_waits.total() == 5
 
 
 def test_pixels_travel_in_one_pinned_copy_for_each_size_while_a_step_computes():

@@ -169,14 +169,14 @@ def arm(kill: Kill) -> None:
             die()
 
     if kill.step:
-        step = Stepper.__call__
+        launch = Stepper.launch
 
         def timed(self: Stepper, batch: Any) -> Any:
             if self.run.step + 1 == kill.step:
                 sys.setprofile(count) if kill.calls else die()
-            return step(self, batch)
+            return launch(self, batch)
 
-        Stepper.__call__ = timed  # type: ignore[method-assign]
+        Stepper.launch = timed  # type: ignore[method-assign]
         return
 
     def at(module: Any, name: str, first: Any = None, counts: Any = lambda *arguments: True) -> None:

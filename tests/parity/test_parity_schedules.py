@@ -9,7 +9,7 @@ import torch
 
 from cosmos_core.model import COSMOS
 from cosmos_core.schedule import const_lr, const_lr_cooldown, cosine_lr, cosine_momentum, parameter_groups
-from cosmos_core.step import clamp_temperatures
+from cosmos_core.update import clamp_temperatures
 from tests.parity.golden import Pack
 
 FILE = "schedules/schedules.json"

@@ -96,6 +96,7 @@ def test_every_evaluation_leaves_lines_results_and_the_curve(world, tmp_path):
     trained = train(config, coloured(8), callbacks=[EvaluateEvery(config, notes)])
     lines = read_evaluations(tmp_path / "evaluations.jsonl")
     steps = (2, 3)  # every second one, and the end
+    assert [step for step in (1, 2, 3) if EvaluateEvery(config).is_due(step, ends_epoch=True)] == [2]
     assert [(line["step"], line["network"], line["benchmark"]) for line in lines] == [
         (step, network, benchmark)
         for step in steps
