@@ -1,0 +1,64 @@
+"""The 95 % interval of the expected calibration error.
+
+The error is a length (the sum of the absolute differences of the bins), which noise only makes longer: of a calibrated
+model it is above 0, the more the fewer images there are (Roelofs et al., AISTATS 2022). The quantiles of the bootstrap
+do not contain the true error then, and mirrored ones (Kumar et al., NeurIPS 2019) rarely: hence
+`cosmos_eval.metrics.inverted_interval`. benchmarks/geometry_coverage.py measures how often each contains it.
+"""
+
+import numpy as np
+
+from cosmos_eval.metrics.bootstrap import RESAMPLES, SEED, resample_sums
+from cosmos_eval.metrics.calibration import BINS, number_bins
+from cosmos_eval.metrics.inverted_interval import invert
+from cosmos_eval.metrics.proportion import estimate_proportion, mid_p_bounds
+
+
+def calibration_error_interval(
+    confidence: np.ndarray,
+    correct: np.ndarray,
+    unit: np.ndarray,
+    bins: int = BINS,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> tuple[float, float]:
+    """Compute the interval of the expected calibration error in bins of equal width.
+
+    Args:
+        confidence, correct: (Q,) as for `cosmos_eval.metrics.calibration.reliability`.
+        unit: (Q,) integers, the independent unit (image) of each query.
+        bins: number of bins.
+        resamples: number of bootstrap resamples.
+        seed: of the bootstrap.
+
+    Returns:
+        low, high, with the observed error between them.
+    """
+    _, unit = np.unique(unit, return_inverse=True)
+    units, queries = int(unit.max()) + 1, len(unit)
+    difference = np.bincount(unit * bins + number_bins(confidence, bins), confidence - correct, units * bins)
+    per_unit = difference.reshape(units, bins)
+    observed = per_unit.sum(0) / queries  # (B,), whose absolute values add up to the error
+    error = float(np.abs(observed).sum())
+    residual = per_unit - np.bincount(unit)[:, None] * observed
+    # resampled deviations are smaller than those of samples by this factor
+    noise = resample_sums(residual, resamples, seed) / queries * np.sqrt(units / max(units - 1, 1))
+    low, high = invert(error, lambda factor: np.abs(factor * observed + noise).sum(1))
+    high = _allow_for_unseen(high, confidence, correct, unit)
+    return low, min(1.0, high)
+
+
+def _allow_for_unseen(high: float, confidence: np.ndarray, correct: np.ndarray, unit: np.ndarray) -> float:
+    """Raise the upper bound where nearly all queries are right, or wrong: resamples then show no other ones.
+
+    The error is at least the difference of the mean confidence and the accuracy, so with few wrong (or right) queries
+    the bound is at least that of this difference, with the mid-p bounds of the accuracy.
+    """
+    accuracy = estimate_proportion(correct, unit)
+    share = 1 - accuracy.bootstrap_weight
+    if not share:
+        return high
+    lowest = float(mid_p_bounds(accuracy.value * accuracy.n_low, accuracy.n_low)[0])
+    highest = float(mid_p_bounds(accuracy.value * accuracy.n_high, accuracy.n_high)[1])
+    mean = float(confidence.mean())
+    return high + share * max(0.0, abs(mean - lowest) - high, abs(mean - highest) - high)
