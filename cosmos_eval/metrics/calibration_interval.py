@@ -9,7 +9,7 @@ do not contain the true error then, and mirrored ones (Kumar et al., NeurIPS 201
 import numpy as np
 
 from cosmos_eval.metrics.bootstrap import RESAMPLES, SEED, resample_sums
-from cosmos_eval.metrics.calibration import BINS, number_bins
+from cosmos_eval.metrics.calibration import BINS, number_bins, reliability
 from cosmos_eval.metrics.inverted_interval import invert
 from cosmos_eval.metrics.proportion import estimate_proportion, mid_p_bounds
 
@@ -39,7 +39,7 @@ def calibration_error_interval(
     difference = np.bincount(unit * bins + number_bins(confidence, bins), confidence - correct, units * bins)
     per_unit = difference.reshape(units, bins)
     observed = per_unit.sum(0) / queries  # (B,), whose absolute values add up to the error
-    error = float(np.abs(observed).sum())
+    error = reliability(confidence, correct, bins).error
     residual = per_unit - np.bincount(unit)[:, None] * observed
     # resampled deviations are smaller than those of samples by this factor
     noise = resample_sums(residual, resamples, seed) / queries * np.sqrt(units / max(units - 1, 1))

@@ -15,6 +15,8 @@ from cosmos_eval.metrics.proportion import TAIL
 
 STEPS = 40
 """Halvings of the range in which a factor is sought."""
+LARGEST = 2.0**20
+"""A factor that is never needed, but for a length that is 0 up to rounding."""
 
 
 def invert(length: float, resampled: Callable[[float], np.ndarray]) -> tuple[float, float]:
@@ -40,7 +42,7 @@ def _find_factor(length: float, resampled: Callable[[float], np.ndarray], quanti
     if length == 0 or at(0.0) >= length:
         return 0.0
     low, high = 0.0, 1.0
-    while at(high) < length:
+    while at(high) < length and high < LARGEST:
         low, high = high, 2 * high
     for _ in range(STEPS):
         middle = (low + high) / 2

@@ -131,6 +131,8 @@ def show_geometry(
             remarks.append(f"{shared:,} of {of_all} of {other[0].name} {verb} in {definition.name}, too")
         with use_reporter(reporter):
             ood = _out_of_distribution(engine, prepared, other, scale, figures, intervals)
+    # bounds and value are computed in different ways: rounding must not put them in another order
+    intervals = {name: (min(low, figures[name]), max(high, figures[name])) for name, (low, high) in intervals.items()}
     confused = _confused(data, prepared)
     title = f"{portable_spec(spec)} on {definition.name}"
     files = {"Figure": out / "geometry.png", "Values": out / "geometry.json"}
