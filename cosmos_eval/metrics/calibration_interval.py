@@ -44,21 +44,22 @@ def calibration_error_interval(
     # resampled deviations are smaller than those of samples by this factor
     noise = resample_sums(residual, resamples, seed) / queries * np.sqrt(units / max(units - 1, 1))
     low, high = invert(error, lambda factor: np.abs(factor * observed + noise).sum(1))
-    high = _allow_for_unseen(high, confidence, correct, unit)
-    return low, min(1.0, high)
+    return _allow_for_unseen(low, high, confidence, correct, unit)
 
 
-def _allow_for_unseen(high: float, confidence: np.ndarray, correct: np.ndarray, unit: np.ndarray) -> float:
-    """Raise the upper bound where nearly all queries are right, or wrong: resamples then show no other ones.
+def _allow_for_unseen(
+    low: float, high: float, confidence: np.ndarray, correct: np.ndarray, unit: np.ndarray
+) -> tuple[float, float]:
+    """Widen the interval where nearly all queries are right, or wrong: resamples then show no other ones.
 
-    The error is at least the difference of the mean confidence and the accuracy, so with few wrong (or right) queries
-    the bound is at least that of this difference, with the mid-p bounds of the accuracy.
+    With few wrong (or right) queries, all that is known is the difference of the mean confidence and the accuracy,
+    which the error is at least: the bounds are at least as wide as those that mid-p bounds of the accuracy give.
     """
     accuracy = estimate_proportion(correct, unit)
     share = 1 - accuracy.bootstrap_weight
-    if not share:
-        return high
     lowest = float(mid_p_bounds(accuracy.value * accuracy.n_low, accuracy.n_low)[0])
     highest = float(mid_p_bounds(accuracy.value * accuracy.n_high, accuracy.n_high)[1])
     mean = float(confidence.mean())
-    return high + share * max(0.0, abs(mean - lowest) - high, abs(mean - highest) - high)
+    nearest = max(0.0, mean - highest, lowest - mean)
+    farthest = max(abs(mean - lowest), abs(mean - highest))
+    return low - share * max(0.0, low - nearest), min(1.0, high + share * max(0.0, farthest - high))

@@ -52,7 +52,7 @@ def reproduce(
         for target in targets
     )
     limited = [line for cell in cells for line in cell.refused if "--limit" in line]
-    if limited and not any(cell.measured for cell in cells):
+    if limited and not any(cell.measured or cell.incomplete for cell in cells):
         raise RequestError(f"{limited[0]}; no other result can be compared with {suite}")
     measured_as = {key: specs for key, specs in chosen.items() if specs}
     return Reproduction(definition, cells, without_spec, secondary_left_out, measured_as)
