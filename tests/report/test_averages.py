@@ -79,6 +79,16 @@ def test_the_line_below_the_table_names_the_metric_of_each_benchmark(suite):
         ("toybox-classification: mean_per_class", "toybox-classification: miou", "mine.yaml:2: .*does not report"),
         ("toybox-classification: mean_per_class", "somewhere: top1", "mine.yaml:2: 'somewhere' is not in the suite"),
         ("headline: {", "headline: [", "mine.yaml"),
+        ("  - {name: headlines,", "    weights: {toybox-retrieval: 0}\n  - {name: headlines,", "above 0, not 0"),
+        ("  - {name: headlines,", "    weights: {toybox-other: 2}\n  - {name: headlines,", "'toybox-other' is not in"),
+        ("  - {name: headlines,", "    weights: 2\n  - {name: headlines,", "weights must be a map"),
+        ("  - {name: headlines,", "    printed: [{paper: A}]\n  - {name: headlines,", "a map with paper and column"),
+        (
+            "  - {name: headlines,",
+            "    printed: [{paper: A, column: 3}]\n  - {name: headlines,",
+            "column must be a text",
+        ),
+        ("  - {name: headlines,", "    printed: {paper: A}\n  - {name: headlines,", "printed must be a list"),
     ],
 )
 def test_a_wrong_metric_of_a_benchmark_is_named_with_its_line(tmp_path, old, new, said):
