@@ -11,7 +11,7 @@ import numpy as np
 from cosmos_eval.metrics.bootstrap import RESAMPLES, SEED, resample_sums
 from cosmos_eval.metrics.calibration import BINS, number_bins, reliability
 from cosmos_eval.metrics.inverted_interval import invert
-from cosmos_eval.metrics.proportion import estimate_proportion, mid_p_bounds
+from cosmos_eval.metrics.proportion import FEW, estimate_proportion, mid_p_bounds
 
 
 def calibration_error_interval(
@@ -52,11 +52,12 @@ def _allow_for_unseen(
 ) -> tuple[float, float]:
     """Widen the interval where nearly all queries are right, or wrong: resamples then show no other ones.
 
-    With few wrong (or right) queries, all that is known is the difference of the mean confidence and the accuracy,
-    which the error is at least: the bounds are at least as wide as those that mid-p bounds of the accuracy give.
+    Without wrong (or right) queries all that is known is the difference of the mean confidence and the accuracy, which
+    the error is at least: the bounds are at least as wide as those that mid-p bounds of the accuracy give, the less so
+    the more there are, up to FEW.
     """
     accuracy = estimate_proportion(correct, unit)
-    share = 1 - accuracy.bootstrap_weight
+    share = max(0.0, 1 - accuracy.rarer_count / FEW)
     lowest = float(mid_p_bounds(accuracy.value * accuracy.n_low, accuracy.n_low)[0])
     highest = float(mid_p_bounds(accuracy.value * accuracy.n_high, accuracy.n_high)[1])
     mean = float(confidence.mean())

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from cosmos_core.printable import plural
 from cosmos_eval.protocol.suite import Average, Suite
 from cosmos_eval.published.comparison import data_notes, explain_refusal, measurement, model_notes
-from cosmos_eval.published.targets import AVERAGE, REFERENCE, AverageTarget, Cell, Measurement, same_model
+from cosmos_eval.published.targets import REFERENCE, AverageTarget, Cell, Measurement, same_model
+from cosmos_eval.report.board_columns import AVERAGE
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.sample_metrics import AverageIntervals
 

@@ -13,8 +13,6 @@ from cosmos_eval.report.exchange_open_clip import MEAN_OF
 REPRODUCED, WITHIN, MISSED, NOT_RUN = "reproduced", "within", "missed", "not run"
 VERDICTS = (REPRODUCED, WITHIN, MISSED, NOT_RUN)
 REFERENCE = "fp32"
-AVERAGE = "average"
-"""In place of the metric of a benchmark."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from cosmos_eval.published.plan import commands
 from cosmos_eval.published.reproduce import reproduce
 from cosmos_eval.published.tables import as_json, markdown
 from cosmos_eval.published.targets import (
-    AVERAGE,
     MISSED,
     NOT_RUN,
     REPRODUCED,
@@ -22,6 +21,7 @@ from cosmos_eval.published.targets import (
     Reproduction,
 )
 from cosmos_eval.report.board import make_board
+from cosmos_eval.report.board_columns import AVERAGE
 from cosmos_eval.report.cells import average_lines
 from cosmos_eval.report.exchange_open_clip import MEAN_OF
 from cosmos_eval.results import store
