@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 from torch.nn.functional import normalize
 
+from benchmarks import geometry_coverage as script
 from cosmos_core.collapse import uniformity
 from cosmos_eval.metrics.calibration import reliability
 from cosmos_eval.metrics.calibration_interval import calibration_error_interval
@@ -145,3 +146,17 @@ def test_classes_do_not_vary_and_a_single_image_has_no_interval():
     for interval in (uniformity_interval, effective_rank_interval):
         assert np.isnan(interval(images[:2], np.arange(2))).all()
     assert np.isnan(mean_interval(np.ones(3), np.zeros(3, dtype=int))).all()
+
+
+def test_the_benchmark_finds_the_true_values_in_most_intervals(monkeypatch):
+    """Few samples: only gross errors fail. In full: results/geometry_intervals.md."""
+    monkeypatch.setattr(script, "RESAMPLES", 50)
+    measured = script.measure(script.detection(40, 40, 1.8, 1.0), trials=15)
+    assert [(one.figure, one.method) for one in measured] == [
+        (figure, method) for figure in ("AUROC", "FPR95") for method in ("ours", "bootstrap")
+    ]
+    ours = [one for one in measured if one.method == "ours"]
+    # Phi(1.8 / sqrt 2); 95 % from inside are above 1.8 - 1.645, and so are 1 - Phi(0.155) from outside
+    assert [round(one.true, 3) for one in ours] == [0.898, 0.438]
+    assert all(one.covered >= 0.8 for one in ours)
+    assert script.table(measured).count("\n") == 3
