@@ -41,7 +41,7 @@ OURS = "ours"
 RATES = ("calibration error", "AUROC", "FPR95")
 """Figures that are printed in percent."""
 RESAMPLES = 1000
-PACKAGES = ("numpy", "scipy", "torch")
+PACKAGES = ("numpy", "torch")
 INTRODUCTION = """Percent of {trials:,} simulated samples whose 95 % interval contains the true value (standard error of
 the simulation: {error:.1f} points). `bootstrap`: the quantiles of the plain bootstrap; `basic`: these, mirrored at
 the value. `above`: percent of the samples whose interval is below the true value. `width`: mean width, in points for
