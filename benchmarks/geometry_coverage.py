@@ -48,8 +48,9 @@ the value. `above`: percent of the samples whose interval is below the true valu
 rates.
 
 The calibration error is one of 15 bins of equal width (`cosmos_eval/metrics/calibration_interval.py`); a calibrated
-model has the error 0, which no value is below, so that an interval that holds contains it in 97.5 of 100 samples. With
-5 captions an image, outcomes of captions of one image depend on each other. AUROC and FPR95 have independent normal
+model has the error 0, which no value is below, so that an interval that holds contains it in 97.5 of 100 samples.
+Confidences are mostly above 0.6 (`top`), mostly above 0.95 (`sure`), or spread from 0.1 to 1 (`flat`). With 5 captions
+an image, outcomes of captions of one image depend on each other. AUROC and FPR95 have independent normal
 scores (`detection_interval.py`). Embeddings are on the unit sphere (`embedding_intervals.py`); the true effective rank
 is its mean over samples of the same size."""
 
