@@ -55,7 +55,7 @@ def leaderboard(
     if secondary and PAPER not in (reference or ()):
         raise RequestError("--secondary is for --reference paper")
     chosen = read_suite(suite) if suite is not None else None
-    references = read_references(reference, secondary=secondary) if reference else None
+    references = read_references(reference, secondary=secondary, suite=chosen) if reference else None
     results, not_run = read_results(folder), read_not_run(folder)
     if chosen is not None and references is None:
         check_of_suite(results, chosen, folder)

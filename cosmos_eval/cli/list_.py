@@ -66,7 +66,9 @@ def suites(
             own = suite.headlines.get(benchmark.name)
             metrics = own or headlines(benchmark.task, benchmark.metrics["primary"])
             rows.append((benchmark.name, ", ".join(metrics), benchmark.summary or "-"))
-        rows += [("average", average.name, f"of {', '.join(average.benchmarks)}") for average in suite.averages]
+        for average in suite.averages:
+            of = [f"{n} (weight {average.weights[n]:g})" if n in average.weights else n for n in average.benchmarks]
+            rows.append(("average", average.name, f"of {', '.join(of)}"))
         rows.append(("published table", "; lacks ".join([suite.reproduces or "not stated", *suite.lacks]), "-"))
         show(("benchmark", "headline metrics", "what it is"), rows)
         return

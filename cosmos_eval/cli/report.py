@@ -43,7 +43,7 @@ def report(
     if secondary and PAPER not in (reference or ()):
         raise RequestError("--secondary is for --reference paper")
     chosen = read_suite(suite) if suite is not None else None
-    references = read_references(reference, secondary=secondary) if reference else None
+    references = read_references(reference, secondary=secondary, suite=chosen) if reference else None
     done = write_report(folder, out, title=title, references=references, suite=chosen)
     megabytes = done.path.stat().st_size / 1e6
     counts = {"model": done.models, "benchmark": done.benchmarks, "image": done.images}

@@ -35,6 +35,7 @@ def geometry(
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.run.options import RunOptions
     from cosmos_eval.show.geometry import show_geometry
+    from cosmos_eval.show.geometry_intervals import as_text
     from cosmos_eval.show.opening import choose_cache
 
     shown = show_geometry(
@@ -48,10 +49,11 @@ def geometry(
         cache=choose_cache(out, results, cache),
     )
     for name, value in shown.figures.items():
-        shown_value = f"{value:,}" if isinstance(value, int) else f"{round(value, 4) + 0.0:.4f}"  # no -0.0000
+        shown_value = f"{value:,}" if isinstance(value, int) else as_text(value, shown.intervals.get(name), 4)
         print_line(f"{name.replace('_', ' ')}: {shown_value}")
     for pair in shown.confused:
-        print_line(f"confused: {pair['true']} taken for {pair['predicted']}, {as_images(pair['images'])}")
+        interval = f"[{pair['low']:,.1f}, {pair['high']:,.1f}]"
+        print_line(f"confused: {pair['true']} taken for {pair['predicted']}, {as_images(pair['images'])} {interval}")
     for kind, path in shown.files.items():
         print_line(f"{kind}: {path}")
     for line in shown.remarks:

@@ -12,8 +12,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from cosmos_eval.progress import current_reporter, report_if_slow
+
 RESAMPLES = 1000
 SEED = 0
+BLOCK_BYTES = 32 * 2**20
+"""Memory for the resamples that are drawn at a time."""
 
 Estimator = Callable[[np.ndarray], float]
 """(U,) float64, how often each unit was drawn -> the metric of that resample; NaN where it has no samples."""
@@ -127,7 +131,30 @@ def bootstrap_intervals(
     rng = np.random.default_rng(seed)
     estimates = np.empty((resamples, len(estimators)))
     for r in range(resamples):
-        drawn = np.bincount(rng.integers(0, units, size=units), minlength=units).astype(np.float64)
+        drawn = draw_counts(rng, units)
         estimates[r] = [estimate(drawn) for estimate in estimators]
     low, high = np.nanquantile(estimates, [0.025, 0.975], axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def draw_counts(rng: np.random.Generator, units: int) -> np.ndarray:
+    """Return (U,) float64, how often each of U units is drawn in one resample."""
+    return np.bincount(rng.integers(0, units, size=units), minlength=units).astype(np.float64)
+
+
+def resample_sums(values: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
+    """Compute (R, S) sums of (U, S) values over resamples of the U units.
+
+    Returns:
+        float64, rounded to 12 digits, since sums in another order differ in the last ones.
+    """
+    rng = np.random.default_rng(seed)
+    units = len(values)
+    sums = np.empty((resamples, values.shape[1]))
+    step = max(1, BLOCK_BYTES // (8 * units))
+    with report_if_slow(current_reporter(), "resampling images", resamples, "resamples") as advance:
+        for start in range(0, resamples, step):
+            drawn = np.stack([draw_counts(rng, units) for _ in range(start, min(start + step, resamples))])
+            sums[start : start + len(drawn)] = drawn @ values
+            advance(len(drawn))
+    return np.round(sums, 12)

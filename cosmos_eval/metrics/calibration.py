@@ -97,8 +97,13 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
         raise ValueError(f"needs queries and bins, got {confidence.shape}, {correct.shape} and {bins}")
     if not ((confidence >= 0) & (confidence <= 1 + 1e-9)).all():
         raise ValueError("a confidence is not in [0, 1]")
-    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    index = number_bins(confidence, bins)
     count = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(index, weights=values, minlength=bins) / count for values in (confidence, correct)]
     return Reliability(count, *means)
+
+
+def number_bins(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Return (Q,) int64, the bin of each confidence, from 0."""
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)

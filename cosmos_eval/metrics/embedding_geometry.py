@@ -32,7 +32,11 @@ def effective_rank(features: Tensor) -> float:
     Returns:
         1 if they lie on a line, up to min(N - 1, D) if they spread alike in all directions; 0 if all are equal.
     """
-    shares = singular_value_shares(features)
+    return count_directions(singular_value_shares(features))
+
+
+def count_directions(shares: Tensor) -> float:
+    """Return the exponential of the entropy of the shares of `singular_value_shares`; 0 if all are 0."""
     positive = shares[shares > 0]
     return float((-positive * positive.log()).sum().exp()) if len(positive) else 0.0
 
@@ -52,6 +56,16 @@ def singular_value_shares(features: Tensor) -> Tensor:
     centred = centred - centred.mean(0)
     # N may be 50,000 and D 512: the eigenvalues of the smaller of both products are the squares
     product = centred.T @ centred if len(centred) > centred.shape[1] else centred @ centred.T
+    return shares_of_product(product, norm)
+
+
+def shares_of_product(product: Tensor, norm: Tensor) -> Tensor:
+    """Return `singular_value_shares` from the product of centred embeddings with themselves.
+
+    Args:
+        product: (K, K) float64, of all inner products of columns, or of rows.
+        norm: of the embeddings before they were centred, which decides what is rounding.
+    """
     values = torch.linalg.eigvalsh(product).clamp_min(0).flip(0).sqrt()
     values[values <= norm * torch.finfo(torch.float32).eps] = 0
     total = values.sum()

@@ -6,6 +6,9 @@ CLIP's cosines): inputs of the distribution are the positives, and should have t
 
 import numpy as np
 
+RECALL = 0.95
+"""Share of the inputs from inside that the threshold of the false positive rate keeps."""
+
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
     """Probability that a score from inside is above one from outside; ties count 1/2.
@@ -32,7 +35,7 @@ def count_wins(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     return counts
 
 
-def fpr_at_recall(inside: np.ndarray, outside: np.ndarray, recall: float = 0.95) -> float:
+def fpr_at_recall(inside: np.ndarray, outside: np.ndarray, recall: float = RECALL) -> float:
     """Share of outside inputs that are taken for inside ones, at the highest threshold that keeps enough of the latter.
 
     Args:
@@ -46,9 +49,13 @@ def fpr_at_recall(inside: np.ndarray, outside: np.ndarray, recall: float = 0.95)
         ValueError: no scores, or one that is not finite.
     """
     _check(inside, outside)
-    kept = int(np.ceil(recall * len(inside) - 1e-9))
-    threshold = np.sort(inside)[::-1][max(kept, 1) - 1]
+    threshold = np.sort(inside)[::-1][count_kept(len(inside), recall) - 1]
     return float((outside >= threshold).mean())
+
+
+def count_kept(n: int, recall: float = RECALL) -> int:
+    """Return how many of n scores from inside are at the threshold or above."""
+    return max(1, int(np.ceil(recall * n - 1e-9)))
 
 
 def _check(inside: np.ndarray, outside: np.ndarray) -> None:

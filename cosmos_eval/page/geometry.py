@@ -100,16 +100,20 @@ def _read_entry(path: Path) -> tuple[tuple[str, ...], str, dict[str, Any]]:
 
     Raises:
         RequestError, AttributeError, KeyError, TypeError, ValueError: another file, or one of an older version, which
-            does not say what it was computed of.
+            does not say what it was computed of. One that has no intervals yet is read.
     """
     record = read_json(path, finite=True, largest=LARGEST)
     key = tuple(_text(record[name]) for name in ("benchmark", "protocol", "dataset"))
     weights = _text(record["digest"]) or _text(record["model"])
     figures = {_text(name): None if value is None else _number(value) for name, value in record["figures"].items()}
-    bins = [[_number(one["count"]), *(_share(one[name]) for name in ("confidence", "accuracy"))]
+    intervals = {_text(name): _interval(bounds) for name, bounds in record.get("intervals", {}).items()}
+    bins = [[_number(one["count"]), *(_share(one.get(name)) for name in ("confidence", "accuracy", "low", "high"))]
             for one in record.get("reliability", [])]  # fmt: skip
-    confused = [[_text(one["true"]), _text(one["predicted"]), _number(one["images"])] for one in record["confused"]]
-    entry = {"figures": figures, "bins": bins, "confused": confused, "against": _text(record.get("against", ""))}
+    confused = [[_text(one["true"]), _text(one["predicted"]), _number(one["images"]),
+                 *(None if one.get(name) is None else _number(one[name]) for name in ("low", "high"))]
+                for one in record["confused"]]  # fmt: skip
+    entry = {"figures": figures, "intervals": intervals, "bins": bins, "confused": confused,
+             "against": _text(record.get("against", ""))}  # fmt: skip
     return (weights, *key), _text(record["precision"]), entry
 
 
@@ -123,6 +127,12 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 2**53:
         raise TypeError(f"{value!r:.40} is not a number")
     return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
+
+
+def _interval(bounds: Any) -> list[float]:
+    if not isinstance(bounds, list) or len(bounds) != 2:
+        raise TypeError(f"{bounds!r:.40} is not an interval")
+    return [_number(bound) for bound in bounds]
 
 
 def _share(value: Any) -> float | None:

@@ -1,6 +1,7 @@
 """A suite: an ordered list of benchmarks, with their headline metrics, the averages that its tables show, and the
 published figures to compare with. Nothing of it is hashed."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,29 @@ if TYPE_CHECKING:
 
 PRIMARY = "primary"
 """In place of a metric in an average: the headline of each benchmark in the suite, by default its primary metric."""
-KEYS = ("name", "benchmarks", "metric")
-"""Keys of an average."""
+KEYS = ("name", "benchmarks", "metric", "weights", "printed")
+"""Keys of an average; the first two are needed."""
+PRINTED_KEYS = ("paper", "column", "model")
+"""Keys of a printed average; the first two are needed."""
 Headlines = Mapping[str, tuple[str, ...]]
 """Benchmark -> metrics that the suite's tables show first, in place of those of its task."""
 
 
 @dataclass(frozen=True)
+class PrintedAverage:
+    """Where published tables print an average."""
+
+    paper: str
+    """Start of the paper's name."""
+    column: str
+    """What the table calls it."""
+    model: str = ""
+    """The printed model, where rows of one column are measured in several ways; empty: all models."""
+
+
+@dataclass(frozen=True)
 class Average:
-    """A macro average: the unweighted mean over benchmarks of a metric, or of a metric of each."""
+    """A macro average: the mean over benchmarks of a metric, or of a metric of each; unweighted, if not said."""
 
     name: str
     benchmarks: tuple[str, ...]
@@ -33,6 +48,17 @@ class Average:
     own_metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Benchmark -> its metrics in place of `metric`. Of several, such as recall@1 in both directions, the mean counts
     as one benchmark."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Benchmark -> its weight, where tables count one more than another; 1 for those that are not listed."""
+    printed: tuple[PrintedAverage, ...] = ()
+
+    def weight(self, benchmark: str) -> float:
+        """Return the weight of a benchmark, relative to the others."""
+        return self.weights.get(benchmark, 1.0)
+
+    def share(self, benchmark: str, metrics: int) -> float:
+        """Return the share of each of the `metrics` of a benchmark in the average; all shares add up to 1."""
+        return self.weight(benchmark) / (sum(map(self.weight, self.benchmarks)) * metrics)
 
     def metrics_of(self, benchmark: str, primary: Sequence[str]) -> tuple[str, ...]:
         """Return the metrics of a benchmark whose mean the average takes; `primary`: its headline in the suite."""
@@ -83,7 +109,8 @@ def read_averages(
     """Read `averages` of a suite: a list of maps with a name and at least two benchmarks of the suite.
 
     `benchmarks` of an average is a list of names, or a map of names to metrics, where an empty value stands for
-    `metric`. `metric` is `primary` by default.
+    `metric`. `metric` is `primary` by default. `weights` is a map of some of the benchmarks to numbers above 0.
+    `printed` lists published tables that print the average: maps with `paper`, `column` and perhaps `model`.
 
     Args:
         source: the suite.
@@ -92,8 +119,8 @@ def read_averages(
 
     Raises:
         RequestError: an unknown or missing key, a repeated name, fewer than two benchmarks, a benchmark that is listed
-            twice or is not in the suite, or a metric that is a rank or that one of the benchmarks does not report;
-            names file and line.
+            twice or is not in the suite, a metric that is a rank or that one of the benchmarks does not report, or
+            weights or printed averages that are not such maps; names file and line.
     """
     averages: dict[str, Average] = {}
     for i, value in enumerate(source.value.get("averages", [])):
@@ -135,7 +162,34 @@ def _read_average(
         elif metric != PRIMARY or member not in headlines:
             used = benchmarks[member].metrics["primary"] if metric == PRIMARY else metric
             _check_metric(source, (*at, "metric") if "metric" in value else where, benchmarks[member], used)
-    return Average(name, tuple(names), metric, own_metrics)
+    weights = _read_weights(source, (*at, "weights"), value.get("weights", {}), names)
+    printed = _read_printed(source, (*at, "printed"), value.get("printed", []))
+    return Average(name, tuple(names), metric, own_metrics, weights, printed)
+
+
+def _read_weights(source: Source, at: Keys, value: Any, names: list[str]) -> dict[str, float]:
+    """Read the weights of an average of the benchmarks `names`."""
+    if not isinstance(value, dict):
+        raise source.refuse(at, f"weights must be a map of benchmarks to numbers, not {short_repr(value)}")
+    for name, weight in value.items():
+        if name not in names:
+            raise source.refuse((*at, name), f"{short_repr(name)} is not in the average{near(str(name), names)}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise source.refuse((*at, name), f"the weight of {name} must be a number above 0, not {short_repr(weight)}")
+    return {name: float(weight) for name, weight in value.items()}
+
+
+def _read_printed(source: Source, at: Keys, value: Any) -> tuple[PrintedAverage, ...]:
+    """Read where published tables print an average."""
+    if not isinstance(value, list):
+        raise source.refuse(at, f"printed must be a list of maps with paper and column, not {short_repr(value)}")
+    for i, one in enumerate(value):
+        if not isinstance(one, dict) or not set(PRINTED_KEYS[:2]) <= set(one) <= set(PRINTED_KEYS):
+            raise source.refuse((*at, i), "a printed average is a map with paper and column, and perhaps model")
+        for key, text in one.items():
+            if not isinstance(text, str) or not text:
+                raise source.refuse((*at, i, key), f"{key} must be a text, not {short_repr(text)}")
+    return tuple(PrintedAverage(**one) for one in value)
 
 
 def _read_metrics(source: Source, at: Keys, benchmark: "Benchmark", value: Any) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from cosmos_core.printable import list_counts
 from cosmos_eval.models.spec import MODELS, ModelSpec, model_kind, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.published.reproduce import NOT_RUN, Reproduction, same_model
+from cosmos_eval.published.targets import NOT_RUN, Reproduction, same_model
 
 
 def not_run_lines(reproduction: Reproduction) -> list[str]:
@@ -68,11 +68,12 @@ def _data_line(benchmark: Benchmark) -> str:
 
 def _missing(reproduction: Reproduction) -> dict[str, tuple[str, ...]]:
     """Published spec -> benchmarks, in the order of the suite, without a measured figure."""
-    missing: dict[str, dict[str, None]] = {}
+    order = {benchmark.name: i for i, benchmark in enumerate(reproduction.suite.benchmarks)}
+    missing: dict[str, set[str]] = {}
     for cell in reproduction.cells:
-        if cell.verdict == NOT_RUN:
-            missing.setdefault(cell.target.spec, {})[cell.target.benchmark] = None
-    return {spec: tuple(names) for spec, names in missing.items()}
+        if cell.missing:
+            missing.setdefault(cell.target.spec, set()).update(cell.missing)
+    return {spec: tuple(sorted(names, key=order.__getitem__)) for spec, names in missing.items()}
 
 
 def what_to_run(reproduction: Reproduction, results: str, heading: Sequence[str] = ()) -> list[str]:

@@ -7,124 +7,16 @@ precision decides only where there is no float32 result of the same weights.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_core.printable import plural
-from cosmos_eval.models.spec import MODELS, model_kind, parse_spec
+from cosmos_eval.models.spec import MODELS, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, read_suite
-from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.suite import Suite
-from cosmos_eval.report.exchange_open_clip import MEAN_OF
+from cosmos_eval.published.averages import average_rows, average_target, compare_average
+from cosmos_eval.published.comparison import compare
+from cosmos_eval.published.targets import AverageTarget, Reproduction, Target, same_model
 from cosmos_eval.results.record import Result
-
-REPRODUCED, WITHIN, MISSED, NOT_RUN = "reproduced", "within", "missed", "not run"
-VERDICTS = (REPRODUCED, WITHIN, MISSED, NOT_RUN)
-REFERENCE = "fp32"
-
-
-@dataclass(frozen=True)
-class Target:
-    """One published figure that a suite is compared with."""
-
-    paper: str
-    model: str
-    spec: str
-    benchmark: str
-    metric: str
-    printed: str
-    """The percentage as printed in the source."""
-    secondary: bool
-    """Reported by third parties only: shown on request, never decides."""
-    as_printed: str
-    source: str
-    differences: tuple[KnownDifference, ...]
-    """Known differences of the benchmark's definition that apply to this figure."""
-
-    @property
-    def decides(self) -> bool:
-        """Whether it may change the exit code: it is not secondary, and its source states the protocol."""
-        return not self.secondary and not any(known.inferred for known in self.differences)
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics whose mean is printed; mostly one."""
-        return tuple(self.metric.split(MEAN_OF))
-
-    @property
-    def rounding(self) -> Decimal:
-        """Half of the last printed digit, in percentage points."""
-        return Decimal(5).scaleb(-len(self.printed.partition(".")[2]) - 1)
-
-    @property
-    def tolerance(self) -> Decimal:
-        """Rounding and known differences together, in percentage points."""
-        return self.rounding + sum((Decimal(str(known.points)) for known in self.differences), Decimal(0))
-
-    def verdict(self, difference: Decimal) -> str:
-        """The verdict of a difference (measured minus printed); one equal to a bound gets the better verdict."""
-        if abs(difference) <= self.rounding:
-            return REPRODUCED
-        return WITHIN if abs(difference) <= self.tolerance else MISSED
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One result beside a published figure."""
-
-    label: str
-    spec: str
-    digest: str
-    precision: str
-    value: float
-    low: float
-    high: float
-    difference: Decimal
-    """Measured minus published, in percentage points."""
-    verdict: str
-    decides: bool
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A published figure with everything that was measured for it."""
-
-    target: Target
-    measured: tuple[Measurement, ...] = ()
-    refused: tuple[str, ...] = ()
-    """Results that cannot be compared, each with its reason."""
-
-    @property
-    def verdict(self) -> str:
-        """The worst of the measurements that decide."""
-        verdicts = {measurement.verdict for measurement in self.measured if measurement.decides}
-        return next((verdict for verdict in (MISSED, WITHIN, REPRODUCED) if verdict in verdicts), NOT_RUN)
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """A suite's published figures, each with its verdict."""
-
-    suite: Suite
-    cells: tuple[Cell, ...]
-    without_spec: int = 0
-    """Figures of the same tables whose model has no spec."""
-    secondary_left_out: int = 0
-    """Secondary figures that were not requested."""
-    measured_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """`same_model` of a published spec -> specs to measure in its place."""
-
-    def count(self, verdict: str, deciding: bool = True) -> int:
-        """Of the figures that decide, or of the others, those with this verdict."""
-        return sum(cell.verdict == verdict for cell in self.cells if cell.target.decides == deciding)
-
-    @property
-    def missed(self) -> bool:
-        """Whether a figure was missed that decides."""
-        return self.count(MISSED) > 0
 
 
 def reproduce(
@@ -153,29 +45,36 @@ def reproduce(
         targets = [target for target in targets if same_model(target.spec) in chosen]
     fingerprints = {benchmark.name: benchmark.fingerprint for benchmark in definition.benchmarks}
     by_model = _by_model([result for result in results if result.benchmark.name in fingerprints], chosen)
-    cells = tuple(_cell(target, by_model, fingerprints[target.benchmark]) for target in targets)
+    cells = tuple(
+        compare_average(target, by_model, fingerprints)
+        if isinstance(target, AverageTarget)
+        else compare(target, by_model, fingerprints[target.benchmark])
+        for target in targets
+    )
     limited = [line for cell in cells for line in cell.refused if "--limit" in line]
-    if limited and not any(cell.measured for cell in cells):
+    if limited and not any(cell.measured or cell.incomplete for cell in cells):
         raise RequestError(f"{limited[0]}; no other result can be compared with {suite}")
     measured_as = {key: specs for key, specs in chosen.items() if specs}
     return Reproduction(definition, cells, without_spec, secondary_left_out, measured_as)
 
 
 def find_targets(suite: Suite, secondary: bool) -> tuple[list[Target], int, int]:
-    """The figures that papers print for a suite, ordered by model and benchmark; the number of figures of models
-    without a spec; and the number of secondary ones left out."""
+    """The figures that papers print for a suite, ordered by model and benchmark, averages last; the number of figures
+    of models without a spec; and the number of secondary ones left out."""
     from cosmos_eval.published.figures import published
 
-    frame = published(secondary=True)
+    frame = published(secondary=True, unmapped=True)
     order = {benchmark.name: i for i, benchmark in enumerate(suite.benchmarks)}
-    frame = frame[frame["benchmark"].isin(order) & frame["paper"].str.startswith(suite.published)]
-    named = frame[frame["spec"] != ""]
-    selected = named if secondary else named[~named["secondary"]]
-    models = {spec: i for i, spec in enumerate(dict.fromkeys(selected["spec"]))}
-    targets = [_target(row, suite.benchmarks[order[row["benchmark"]]]) for row in selected.to_dict("records")]
-    targets.sort(key=lambda target: (models[target.spec], order[target.benchmark]))
-    without_spec = frame[(frame["spec"] == "") & ~frame["secondary"]]
-    return targets, len(without_spec), len(named) - len(selected)
+    of_suite = frame[frame["benchmark"].isin(order) & frame["paper"].str.startswith(suite.published)]
+    averages = list(average_rows(suite, frame))
+    targets = [_target(row, suite.benchmarks[order[row["benchmark"]]]) for row in of_suite.to_dict("records")]
+    targets += [average_target(row, suite, average) for average, rows in averages for row in rows.to_dict("records")]
+    named = [target for target in targets if target.spec]
+    selected = [target for target in named if secondary or not target.secondary]
+    models = {spec: i for i, spec in enumerate(dict.fromkeys(target.spec for target in selected))}
+    selected.sort(key=lambda target: (models[target.spec], order.get(target.benchmark, len(order))))
+    without_spec = sum(not target.spec and not target.secondary for target in targets)
+    return selected, without_spec, len(named) - len(selected)
 
 
 def _target(row: dict[Any, Any], benchmark: Benchmark) -> Target:
@@ -184,15 +83,6 @@ def _target(row: dict[Any, Any], benchmark: Benchmark) -> Target:
     )
     names = ("paper", "model", "spec", "benchmark", "metric", "printed", "as_printed", "source")
     return Target(**{name: row[name] for name in names}, secondary=bool(row["secondary"]), differences=differences)
-
-
-def same_model(spec: str) -> str:
-    """A name that is equal for all specs of the same published weights; the text itself where it is not a spec."""
-    try:
-        parsed = parse_spec(spec)
-        return model_kind(parsed.kind).weights_name(parsed)
-    except RequestError:
-        return spec
 
 
 def _choose(models: Iterable[str], targets: Iterable[Target], suite: str) -> dict[str, list[str]]:
@@ -234,87 +124,3 @@ def _by_model(results: Iterable[Result], chosen: Mapping[str, Sequence[str]]) ->
             if before is None or before.timing.started <= result.timing.started:
                 of_model[identity] = result
     return {key: list(of_model.values()) for key, of_model in newest.items()}
-
-
-def _cell(target: Target, by_model: dict[tuple[str, str], list[Result]], fingerprint: str) -> Cell:
-    comparable, refused = [], []
-    for result in by_model.get((same_model(target.spec), target.benchmark), ()):
-        reason = _explain_refusal(result, target, fingerprint)
-        if reason:
-            refused.append(f"{result.model.spec} on {target.benchmark}: {reason}")
-        else:
-            comparable.append(result)
-    comparable.sort(key=lambda result: (result.model.digest, result.precision != REFERENCE, result.precision))
-    has_reference = {result.model.digest for result in comparable if result.precision == REFERENCE}
-    name = same_model(target.spec)
-    of_name = [
-        result for (model, _), listed in by_model.items() if model == name for result in listed if result.limit is None
-    ]
-    weights = len({result.model.digest or id(result) for result in of_name})
-    measured = []
-    for result in comparable:
-        decides = result.precision == REFERENCE or result.model.digest not in has_reference
-        notes = _notes(target, result, decides, weights, len({other.dataset.fingerprint for other in comparable}))
-        measured.append(_measure(target, result, decides, notes))
-    return Cell(target, tuple(measured), tuple(refused))
-
-
-def _explain_refusal(result: Result, target: Target, fingerprint: str) -> str:
-    """Return why a result cannot be compared; empty if it can."""
-    if result.limit is not None:
-        return f"made with --limit {result.limit}, so not compared; run it without"
-    if result.transforms:
-        return f"its embeddings were transformed ({result.transforms.title}), so not compared; run it without"
-    if result.benchmark.fingerprint != fingerprint:
-        old = f"version {result.benchmark.version} ({result.benchmark.fingerprint[:8]})"
-        return f"made with {old} of the protocol, which is now {fingerprint[:8]}; run it again"
-    missing = [metric for metric in target.metrics if metric not in result.metrics]
-    return f"has no {missing[0]}; run it again" if missing else ""
-
-
-def _notes(target: Target, result: Result, decides: bool, weights: int, datasets: int) -> list[str]:
-    """Notes on one result.
-
-    Args:
-        weights: number of different weights with the name of this model in the suite.
-        datasets: number of different datasets measured for this figure.
-    """
-    notes = []
-    if result.precision != REFERENCE:
-        advice = "run it with --precision fp32 before you conclude" if decides else "the float32 result decides"
-        notes.append(f"{result.precision}: {advice}")
-    spec, digest = result.model.spec, result.model.digest
-    if weights > 1:
-        which = f"these are {digest[:8]}" if digest else "these have no digest"
-        notes.append(f"{weights} different weights have this name; {which}")
-    if datasets > 1:
-        notes.append(f"on the data {result.dataset.fingerprint[:8]}; there are results on other data")
-    if spec != target.spec:
-        notes.append(f"measured as {spec}")
-    n, expected = result.dataset.n, result.dataset.n_expected
-    notes += [f"on {n[unit]:,} of {full:,} {unit}" for unit, full in expected.items() if n.get(unit, full) != full]
-    if n.get("left_out"):
-        notes.append(f"{plural(n['left_out'], 'item')} left out")
-    return notes
-
-
-def _measure(target: Target, result: Result, decides: bool, notes: Sequence[str]) -> Measurement:
-    metrics = [result.metrics[name] for name in target.metrics]
-    value, low, high = (
-        sum(getattr(metric, name) for metric in metrics) / len(metrics) for name in ("value", "low", "high")
-    )  # of a mean, bounds as if all erred together: they are of the same images
-    # rounding errors in the last bits of a mean must not change the verdict
-    difference = round(Decimal(repr(value)) * 100 - Decimal(target.printed), 9)
-    return Measurement(
-        label=result.label,
-        spec=result.model.spec,
-        digest=result.model.digest,
-        precision=result.precision,
-        value=value,
-        low=low,
-        high=high,
-        difference=difference,
-        verdict=target.verdict(difference),
-        decides=decides,
-        notes=tuple(notes),
-    )

@@ -7,7 +7,15 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import plural
 from cosmos_eval.published.plan import commands, data, not_run_lines, weights, what_to_run
-from cosmos_eval.published.reproduce import NOT_RUN, REPRODUCED, VERDICTS, Cell, Measurement, Reproduction
+from cosmos_eval.published.targets import (
+    NOT_RUN,
+    REPRODUCED,
+    VERDICTS,
+    AverageTarget,
+    Cell,
+    Measurement,
+    Reproduction,
+)
 from cosmos_eval.report.markdown import escape, pipe_table
 from cosmos_eval.report.names import MISSING, short
 from cosmos_eval.results.portable import portable_spec
@@ -61,10 +69,10 @@ def markdown(reproduction: Reproduction, results: str) -> str:
     rows = []
     for cell in reproduction.cells:
         rows += [_row(cell, measurement, has_several_papers, reasons) for measurement in cell.measured]
-        if not cell.measured and len(reproduction.cells) <= ROWS:
-            rows.append(
-                [*_figure(cell, cell.target.spec, has_several_papers), MISSING, MISSING, _tolerance(cell), NOT_RUN, ""]
-            )
+        if cell.incomplete or (not cell.measured and len(reproduction.cells) <= ROWS):
+            figure = _figure(cell, cell.target.spec, has_several_papers)
+            notes = " ".join(_sentences(cell.incomplete))
+            rows.append([*figure, MISSING, MISSING, _tolerance(cell), NOT_RUN, notes])
     if rows:
         parts += [
             "",
@@ -76,7 +84,7 @@ def markdown(reproduction: Reproduction, results: str) -> str:
     if reasons:
         parts += ["", "Known differences:", ""]
         parts += [f"{number}. {escape(reason)}" for reason, number in reasons.items()]
-    shown = [cell for cell in reproduction.cells if cell.measured or len(reproduction.cells) <= ROWS]
+    shown = [cell for cell in reproduction.cells if cell.measured or cell.incomplete or len(reproduction.cells) <= ROWS]
     sources = dict.fromkeys(f"{cell.target.paper}: {cell.target.source}" for cell in shown)
     if sources:
         parts += ["", "Published in:", "", *(f"- {escape(source)}" for source in sources)]
@@ -107,7 +115,7 @@ def _left_out(reproduction: Reproduction) -> list[str]:
         lines.append(
             f"{plural(reproduction.without_spec, 'figure')} of these tables left out: no model spec is known for them."
         )
-    wanted = {cell.target.benchmark for cell in reproduction.cells}
+    wanted = {name for cell in reproduction.cells for name in cell.target.benchmarks}
     without = [benchmark.name for benchmark in reproduction.suite.benchmarks if benchmark.name not in wanted]
     if without:
         lines.append(f"No published figure of the requested models on: {', '.join(without)}.")
@@ -130,6 +138,8 @@ def _row(cell: Cell, result: Measurement, has_several_papers: bool, reasons: dic
     target = cell.target
     reason = "secondary" if target.secondary else "inferred protocol"
     notes = [*result.notes, *([] if target.decides else [f"{reason}, does not decide"])]
+    if isinstance(target, AverageTarget) and result.verdict != REPRODUCED and target.points:
+        notes.append(f"its benchmarks have known differences, on average of up to {target.points:g} points")
     if result.verdict != REPRODUCED:
         for difference in target.differences:
             points = f" (up to {difference.points:g} points)" if difference.points else ""
@@ -200,4 +210,13 @@ def _cell(cell: Cell) -> dict[str, Any]:
             for measurement in cell.measured
         ],
         "not_compared": list(cell.refused),
+        **_average(cell),
     }
+
+
+def _average(cell: Cell) -> dict[str, Any]:
+    """What only a published average has: its benchmarks with their metrics, and what lacks some of them."""
+    if not isinstance(cell.target, AverageTarget):
+        return {}
+    return {"members": {name: list(metrics) for name, metrics in cell.target.members.items()},
+            "incomplete": list(cell.incomplete)}  # fmt: skip

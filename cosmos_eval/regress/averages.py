@@ -73,7 +73,7 @@ def pair_average(
         frames = (read_samples(located[0][0], results[0]), read_samples(located[1][0], results[1]))
         refuse_other_samples(task_info(benchmark.task), *frames)
         for metric in metrics:
-            weight = 1 / (len(average.benchmarks) * len(metrics))
+            weight = average.share(benchmark.name, len(metrics))
             samples = _pair(metric, results, frames)
             of_metric = samples.of_model(0).names
             if isinstance(samples, Hits):

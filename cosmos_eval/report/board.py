@@ -36,7 +36,8 @@ class Board:
     """kind ("metric", "average"), benchmark (an average: its name), metric, task (empty: several tasks),
     version, fingerprint, dataset (its fingerprint), n (samples; an average: benchmarks), images, items, left_out,
     higher_is_better, headline, primary, group (columns of one benchmark, protocol and data share it), of (the
-    benchmarks that an average is the mean of), of_metrics (the metrics that it takes of each of them), title."""
+    benchmarks that an average is the mean of), of_metrics (the metrics that it takes of each of them), of_weights (the
+    weight of each), title."""
     cells: pd.DataFrame
     """row, column, value, low, high (missing for published values, and for averages whose samples are not there), n,
     place (1 the best of its column, 2 the second, else missing; published values have none), started (when it was

@@ -18,6 +18,8 @@ FindInterval = Callable[[Sequence[tuple[int, str, float]]], AverageInterval | No
 
 Members = Sequence[Sequence[int]]
 """The columns that an average reads, of each of its benchmarks; the mean of one benchmark's columns counts once."""
+Weighted = Sequence[tuple[float, Sequence[int]]]
+"""The same, with the weight of each benchmark relative to the others."""
 
 
 def average_columns(
@@ -38,7 +40,7 @@ def average_columns(
     if suite is None or not suite.averages:
         return columns, cells
     table: list[tuple[int, dict[str, Any]]] = [(number, row) for number, row in enumerate(columns.to_dict("records"))]
-    complete: list[tuple[int, Members]] = []  # index of an average in `table`, and the columns that it averages
+    complete: list[tuple[int, Weighted]] = []  # index of an average in `table`, and the columns that it averages
     last_index_of_task = {row["task"]: number for number, row in table}
     all_transforms = dict.fromkeys(["", *columns["transforms"]])
     for average, transforms in [(average, transforms) for average in suite.averages for transforms in all_transforms]:
@@ -49,7 +51,8 @@ def average_columns(
         tasks = {benchmark.task for benchmark, _ in suite.members(average)}
         task = tasks.pop() if len(tasks) == 1 else ""
         if members is not None:  # else no result has one of the metrics, and no row has the average
-            complete.append((len(table), members))
+            weighted = list(zip(map(average.weight, average.benchmarks), members, strict=True))
+            complete.append((len(table), weighted))
         row = _average(average, suite, columns.loc[found], task, transforms)
         table.append((last_index_of_task.get(task, len(columns)), row))
     # `sorted` is stable: averages come behind the last column of their task, in the suite's order
@@ -82,7 +85,8 @@ def _find_members(
 
 
 def _average(average: Average, suite: Suite, members: pd.DataFrame, task: str, transforms: str) -> dict[str, Any]:
-    of = [[row.benchmark, row.metric, row.fingerprint, row.dataset] for row in members.itertuples()]
+    of: list[Any] = [[row.benchmark, row.metric, row.fingerprint, row.dataset] for row in members.itertuples()]
+    of += [dict(average.weights)] if average.weights else []
     text = json.dumps(of, ensure_ascii=False)
 
     def with_transforms(name: str) -> str:
@@ -95,21 +99,24 @@ def _average(average: Average, suite: Suite, members: pd.DataFrame, task: str, t
         "images": 0, "items": 0,
         "left_out": 0, "higher_is_better": True, "headline": True, "primary": False, "group": -1,
         "of": tuple(map(with_transforms, average.benchmarks)),
-        "of_metrics": tuple(metrics for _, metrics in suite.members(average)), "title": name, "transforms": transforms,
+        "of_metrics": tuple(metrics for _, metrics in suite.members(average)),
+        "of_weights": tuple(map(average.weight, average.benchmarks)), "title": name, "transforms": transforms,
     }  # fmt: skip
 
 
 def _means(
-    cells: pd.DataFrame, metrics: dict[Any, str], members: Members, column: int, find_interval: FindInterval | None
+    cells: pd.DataFrame, metrics: dict[Any, str], members: Weighted, column: int, find_interval: FindInterval | None
 ) -> pd.DataFrame:
     """The cells of one average: of the rows that have all of its members."""
-    weights = {member: 1 / (len(members) * len(found)) for found in members for member in found}
+    total = sum(weight for weight, _ in members)
+    weights = {member: weight / (total * len(found)) for weight, found in members for member in found}
     rows = []
     for row, of_row in cells[cells["column"].isin(weights)].groupby("row"):
         if len(of_row) < len(weights):
             continue
         values = dict(zip(of_row["column"], of_row["value"], strict=True))
-        value = pd.Series([pd.Series([values[member] for member in found]).mean() for found in members]).mean()
+        means = [weight * pd.Series([values[member] for member in found]).mean() for weight, found in members]
+        value = pd.Series(means).sum() / total
         interval = None
         if find_interval is not None:
             pairs = zip(of_row["result"].astype(int), of_row["column"], strict=True)

@@ -12,7 +12,7 @@ from cosmos_eval.report.names import short
 METRIC, AVERAGE = "metric", "average"
 FIELDS = (
     "kind", "benchmark", "metric", "task", "version", "fingerprint", "dataset", "n", "images", "items", "left_out",
-    "higher_is_better", "headline", "primary", "group", "of", "of_metrics", "title",
+    "higher_is_better", "headline", "primary", "group", "of", "of_metrics", "of_weights", "title",
     "transforms",
 )  # fmt: skip
 
@@ -50,6 +50,7 @@ def column_table(full: pd.DataFrame, suite: Suite | None = None) -> pd.DataFrame
                 "group": number,
                 "of": (),
                 "of_metrics": (),
+                "of_weights": (),
                 "title": f"{key[0]} {short(metric)}{suffix}",
             }
             table.append(

@@ -1,9 +1,12 @@
 """Published values on a board: rows of their own, which are not ranked, in the columns of their protocol."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
+from cosmos_eval.report.board_columns import AVERAGE
 
 COLUMNS = (
     "paper", "model", "spec", "arch", "pretraining", "benchmark", "metric", "value", "decimals", "source",
@@ -19,12 +22,18 @@ def place_references(
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Rows numbered from `first`, their cells, and what could not be placed.
 
-    A value belongs to the columns of its benchmark and metric that have its protocol. Two values of one model for one
+    A value belongs to the columns of its benchmark and metric that have its protocol; one whose metric is AVERAGE to
+    the average of its name, which is over the suite's own protocols. Two values of one model for one
     column (papers correct themselves) make two rows.
     """
-    placed = _add_labels_and_fingerprints(references)
+    averages = columns[(columns["kind"] == AVERAGE) & (columns["transforms"] == "")]
+    placed = _add_labels_and_fingerprints(
+        references, dict(zip(averages["title"], averages["fingerprint"], strict=True))
+    )
     ids = columns.loc[columns["kind"] == "metric", ["benchmark", "metric", "fingerprint", "dataset"]]
     ids = ids.rename(columns={"fingerprint": "protocol", "dataset": "data"}).assign(column=ids.index)
+    of_average = averages[["title", "fingerprint", "dataset"]].set_axis(["benchmark", "protocol", "data"], axis=1)
+    ids = pd.concat([ids, of_average.assign(metric=AVERAGE, column=averages.index)], ignore_index=True)
     placed = placed.assign(order=range(len(placed))).merge(ids, on=["benchmark", "metric"], how="inner")
     is_other_protocol = (placed["fingerprint"] != placed["protocol"]) | (
         (placed["dataset"] != "") & (placed["dataset"] != placed["data"])
@@ -58,8 +67,12 @@ def place_references(
 _MODEL = ["paper", "model", "arch", "pretraining"]
 
 
-def _add_labels_and_fingerprints(references: pd.DataFrame) -> pd.DataFrame:
-    """Return the references whose protocol is known, with a label and the protocol fingerprint of each."""
+def _add_labels_and_fingerprints(references: pd.DataFrame, averages: Mapping[str, str]) -> pd.DataFrame:
+    """Return the references whose protocol is known, with a label and the protocol fingerprint of each.
+
+    Args:
+        averages: name of an average -> fingerprint of its column.
+    """
     from cosmos_eval.protocol.benchmark import load_benchmark
     from cosmos_eval.protocol.folders import shipped_files
 
@@ -79,6 +92,8 @@ def _add_labels_and_fingerprints(references: pd.DataFrame) -> pd.DataFrame:
     }
     shipped_fingerprint = frame["benchmark"].map(shipped_fingerprints).fillna("")
     frame["fingerprint"] = frame["fingerprint"].where(frame["fingerprint"] != "", shipped_fingerprint)
+    is_average = frame["metric"] == AVERAGE
+    frame.loc[is_average, "fingerprint"] = frame.loc[is_average, "benchmark"].map(averages).fillna("")
     frame["label"] = [
         ", ".join([model, *(word for word in words if word and word not in model)])
         for model, *words in frame[["model", "arch", "pretraining"]].itertuples(index=False)

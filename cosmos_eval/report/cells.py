@@ -148,8 +148,9 @@ def _joined(metrics: Sequence[str]) -> str:
 def average_lines(board: Board) -> list[str]:
     """What each average is the mean of: benchmarks, and the metric of each."""
     return [
-        f"{column.title}: the plain mean of {_members_of_average(column.of, column.of_metrics)}; missing where one of "
-        "them is"
+        f"{column.title}: the {'weighted' if len(set(column.of_weights)) > 1 else 'plain'} mean of "
+        f"{_members_of_average(column.of, column.of_metrics)}{_weights_of_average(column.of, column.of_weights)}; "
+        "missing where one of them is"
         for column in board.columns.itertuples()
         if column.kind == AVERAGE
     ]
@@ -163,6 +164,16 @@ def _members_of_average(benchmarks: Sequence[str], metrics: Sequence[Sequence[st
         return ", ".join(f"{name} ({text})" for name, text in zip(benchmarks, texts, strict=True))
     names = [name if text == most else f"{name} ({text})" for name, text in zip(benchmarks, texts, strict=True)]
     return f"{most} over {', '.join(names)}"
+
+
+def _weights_of_average(benchmarks: Sequence[str], weights: Sequence[float]) -> str:
+    """`, with the weights 2 (a, b), 1 (c)`; empty where all are equal."""
+    if len(set(weights)) < 2:
+        return ""
+    names: dict[float, list[str]] = {weight: [] for weight in weights}
+    for name, weight in zip(benchmarks, weights, strict=True):
+        names[weight].append(name)
+    return ", with the weights " + ", ".join(f"{weight:g} ({', '.join(of)})" for weight, of in names.items())
 
 
 def limited_line(board: Board) -> str:

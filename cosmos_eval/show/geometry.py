@@ -11,38 +11,42 @@ import numpy as np
 import torch
 
 from cosmos_core.collapse import alignment, uniformity
-from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.printable import plural
 from cosmos_eval.datasets import with_fingerprint
-from cosmos_eval.datasets.data import ClassificationData, RetrievalData
-from cosmos_eval.datasets.data.base import spread_indices
+from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.datasets.kinds import CLASSIFICATION, RETRIEVAL
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.calibration import Reliability, reliability, top_predictions
+from cosmos_eval.metrics.detection_interval import detection_intervals
 from cosmos_eval.metrics.embedding_geometry import effective_rank, modality_gap, singular_value_shares
 from cosmos_eval.metrics.out_of_distribution import auroc, fpr_at_recall
-from cosmos_eval.metrics.query_scores import QueryScores
 from cosmos_eval.models.abilities import read_facts
 from cosmos_eval.models.preflight import require_models
-from cosmos_eval.progress import Reporter
+from cosmos_eval.progress import Reporter, use_reporter
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.report.curves import save
 from cosmos_eval.results.portable import portable_spec
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.show.class_predictions import confused_pairs, predict
+from cosmos_eval.show.geometry_embeddings import PairedEmbeddings, Shown, encode_pairs
 from cosmos_eval.show.geometry_figure import Drawn, geometry_figure
+from cosmos_eval.show.geometry_intervals import (
+    MOST_FOR_UNIFORMITY,
+    Interval,
+    as_lists,
+    calibration_intervals,
+    confusion_interval,
+    embedding_intervals,
+    for_uniformity,
+)
 from cosmos_eval.show.opening import CacheChoice, describe_cache, open_engine, read_data
 from cosmos_eval.tasks.class_table import distinguish_names
-from cosmos_eval.tasks.prompts import ClassPrompts, score_classes
 
-MOST_FOR_UNIFORMITY = 4096
-"""Embeddings, spread evenly over the dataset, that uniformity uses: its cost grows with their square."""
 CONFUSED = 10
 """Most confused pairs of classes."""
 
 KINDS = (RETRIEVAL, CLASSIFICATION)
-Shown = ClassificationData | RetrievalData
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,11 @@ class Geometry:
 
     figures: dict[str, float]
     """Name -> value, in the order to show them."""
+    intervals: dict[str, Interval]
+    """Name -> 95 % interval, of all but counts, the logit scale, and figures of classes alone."""
     confused: list[dict[str, Any]]
-    """For classification, the most confused pairs: `true`, `predicted`, and `images` in expectation under ties."""
+    """For classification, the most confused pairs: `true`, `predicted`, and `images` in expectation under ties, with
+    `low` and `high`."""
     files: dict[str, Path]
     """What it shows -> its file."""
     remarks: tuple[str, ...]
@@ -93,11 +100,13 @@ def show_geometry(
     cache = cache or CacheChoice(None)
     engine = open_engine(spec, options or RunOptions(), cache, reporter)
     engine.start_benchmark(definition.name)
-    prepared = _prepare(engine, data, definition)
+    prepared = encode_pairs(engine, data, definition)
     scale = read_facts(engine.model).get("logit_scale")
     remarks: list[str] = []
     figures = _geometry_figures(prepared, remarks)
-    bins = None
+    with use_reporter(reporter):
+        intervals = embedding_intervals(prepared)
+    bins, bin_intervals = None, np.zeros((0, 2))
     if scale:
         predictions = top_predictions(prepared.queries, prepared.right, float(scale))
         bins = reliability(predictions.confidence, predictions.correct)
@@ -107,6 +116,9 @@ def show_geometry(
             "mean_confidence": float(predictions.confidence.mean()),
             "accuracy": float(predictions.correct.mean()),
         }
+        with use_reporter(reporter):
+            of_calibration, bin_intervals = calibration_intervals(prepared, predictions)
+        intervals |= of_calibration
     else:
         remarks.append("the model does not say its logit scale: no calibration, and no probabilities")
     ood = None
@@ -117,7 +129,10 @@ def show_geometry(
             verb = "is" if shared == 1 else "are"
             of_all = plural(len(other[1].images), "image")
             remarks.append(f"{shared:,} of {of_all} of {other[0].name} {verb} in {definition.name}, too")
-        ood = _out_of_distribution(engine, prepared, other, scale, figures)
+        with use_reporter(reporter):
+            ood = _out_of_distribution(engine, prepared, other, scale, figures, intervals)
+    # bounds and value are computed in different ways: rounding must not put them in another order
+    intervals = {name: (min(low, figures[name]), max(high, figures[name])) for name, (low, high) in intervals.items()}
     confused = _confused(data, prepared)
     title = f"{portable_spec(spec)} on {definition.name}"
     files = {"Figure": out / "geometry.png", "Values": out / "geometry.json"}
@@ -127,10 +142,11 @@ def show_geometry(
         prepared.shuffled,
         {name: singular_value_shares(features).numpy() for name, features in modalities.items()},
         bins,
+        bin_intervals,
         ood,
         other[0].name if other else "",
     )
-    save(geometry_figure(drawn, figures, title), files["Figure"])
+    save(geometry_figure(drawn, figures, intervals, title), files["Figure"])
     finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}
     values = {
         "model": portable_spec(spec),
@@ -140,100 +156,23 @@ def show_geometry(
         "protocol": definition.fingerprint,
         "dataset": data.fingerprint,
         "figures": finite,
+        "intervals": as_lists(intervals),
         "confused": confused,
     }
     if other is not None:
         values["against"] = other[0].name
     if bins is not None:
-        values["reliability"] = _bins_as_json(bins)
+        values["reliability"] = _bins_as_json(bins, bin_intervals)
     atomic_write_text(files["Values"], json.dumps(values, indent=1, allow_nan=False) + "\n")
     remarks.append(describe_cache(cache, engine))
-    return Geometry(figures, confused, files, tuple(filter(None, remarks)))
+    return Geometry(figures, intervals, confused, files, tuple(filter(None, remarks)))
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """The embeddings of a benchmark, and what belongs together."""
-
-    images: torch.Tensor
-    """(N, D) of unit length."""
-    texts: torch.Tensor
-    """(M, D) of unit length: captions or classes."""
-    pairs: np.ndarray
-    """(P, 2) int64, index of an image and of a text that belong together."""
-    queries: QueryScores
-    """Images against classes, or captions against images."""
-    right: np.ndarray
-    """(P, 2) int64, index of a query and of a right candidate."""
-    of_images: QueryScores
-    """Images against texts."""
-    matching: np.ndarray
-    """(P,) similarity of each pair."""
-    shuffled: np.ndarray
-    """(P,) similarity of the image of each pair and the text of the next pair that is of another text."""
-
-
-def _prepare(engine: Engine, data: Shown, definition: Benchmark) -> _Prepared:
-    """Encode the data."""
-    if isinstance(data, ClassificationData):
-        if not data.templates:
-            raise RequestError(
-                f"{definition.name} has the task {definition.task} and no templates in prompts, which show geometry "
-                "needs; write a definition of the task classification, with class names and templates of one language"
-            )
-        prompts = ClassPrompts.from_templates(data.class_names, data.templates)
-        scores = engine.score(data.images, prompts.texts)
-        _require_embeddings(scores.image_features, scores.averages_prompts, engine, definition)
-        queries, texts = score_classes(scores, prompts)
-        of_images = queries
-        pairs = np.stack([np.arange(len(data.images)), np.asarray(data.labels, dtype=np.int64)], axis=1)
-        right = pairs
-    else:
-        scores = engine.score(data.images, data.texts)
-        _require_embeddings(scores.image_features, scores.averages_prompts, engine, definition)
-        queries, of_images, texts = scores.text_to_image(), scores.image_to_text(), scores.text_features
-        pairs = data.pairs
-        right = pairs[:, ::-1].copy()
-    images = scores.image_features
-    assert images is not None
-    assert texts is not None
-    other_text = np.roll(pairs[:, 1], len(pairs) // 2)
-    return _Prepared(
-        images,
-        texts,
-        pairs,
-        queries,
-        right,
-        of_images,
-        _similarities(images, texts, pairs[:, 0], pairs[:, 1]),
-        _similarities(images, texts, pairs[:, 0], other_text)[other_text != pairs[:, 1]],
-    )
-
-
-def _require_embeddings(features: Any, by_dot_product: bool, engine: Engine, definition: Benchmark) -> None:
-    if features is None or not by_dot_product or features.ndim != 2:
-        raise RequestError(
-            f"{definition.name}: {engine.model.spec} does not score by the dot product of one embedding for each "
-            "input; show geometry needs such a model"
-        )
-
-
-def _similarities(images: torch.Tensor, texts: torch.Tensor, image: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """(P,) dot products of chosen rows."""
-    rows = torch.from_numpy(image).to(images.device), torch.from_numpy(text).to(texts.device)
-    return (images[rows[0]].float() * texts[rows[1]].float()).sum(1).cpu().numpy()
-
-
-def _geometry_figures(prepared: _Prepared, remarks: list[str]) -> dict[str, float]:
+def _geometry_figures(prepared: PairedEmbeddings, remarks: list[str]) -> dict[str, float]:
     """Gap, alignment, uniformity and effective rank."""
     images, texts = prepared.images.float().cpu(), prepared.texts.float().cpu()
     image_index, text_index = torch.from_numpy(prepared.pairs[:, 0]), torch.from_numpy(prepared.pairs[:, 1])
-    # with more indices than embeddings, some would recur
-    counts = [min(len(part), MOST_FOR_UNIFORMITY) for part in (images, texts)]
-    spread = [
-        part[torch.from_numpy(spread_indices(len(part), count))]
-        for part, count in zip((images, texts), counts, strict=True)
-    ]
+    spread = [part[torch.from_numpy(for_uniformity(part))] for part in (images, texts)]
     if max(len(images), len(texts)) > MOST_FOR_UNIFORMITY:
         remarks.append(f"uniformity uses {MOST_FOR_UNIFORMITY:,} embeddings of each modality, spread evenly")
     return {
@@ -253,12 +192,13 @@ def _geometry_figures(prepared: _Prepared, remarks: list[str]) -> dict[str, floa
 
 def _out_of_distribution(
     engine: Engine,
-    prepared: _Prepared,
+    prepared: PairedEmbeddings,
     other: tuple[Benchmark, Any],
     scale: float | None,
     figures: dict[str, float],
+    intervals: dict[str, Interval],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Add the figures of telling the images from those of another benchmark; returns what the figure draws."""
+    """Add the figures of telling the images from those of another benchmark; returns what the picture draws."""
     from cosmos_eval.engine.embedding_scores import DotProductScores
 
     _, data = other
@@ -273,25 +213,30 @@ def _out_of_distribution(
     if scale and prepared.of_images is prepared.queries:  # of classes
         kinds["probability"] = (inside_top.confidence, outside_top.confidence)
     for kind, (inside, outside_scores) in kinds.items():
-        figures[f"ood_auroc_{kind}"] = auroc(inside, outside_scores)
-        figures[f"ood_fpr95_{kind}"] = fpr_at_recall(inside, outside_scores)
+        names = f"ood_auroc_{kind}", f"ood_fpr95_{kind}"
+        figures |= dict(zip(names, (auroc(inside, outside_scores), fpr_at_recall(inside, outside_scores)), strict=True))
+        intervals |= dict(zip(names, detection_intervals(inside, outside_scores), strict=True))
     return kinds["score"]
 
 
-def _confused(data: Shown, prepared: _Prepared) -> list[dict[str, Any]]:
+def _confused(data: Shown, prepared: PairedEmbeddings) -> list[dict[str, Any]]:
     """The most confused pairs of classes."""
     if not isinstance(data, ClassificationData):
         return []
     names: Sequence[str] = distinguish_names(list(data.class_names))
     confusion = predict(prepared.queries, np.asarray(data.labels, dtype=np.int64)).confusion
-    return [
-        {"true": names[i], "predicted": names[j], "images": images}
-        for i, j, images in confused_pairs(confusion, CONFUSED)
-    ]
+    pairs = []
+    for i, j, images in confused_pairs(confusion, CONFUSED):
+        low, high = confusion_interval(images, len(data.images))
+        pairs.append({"true": names[i], "predicted": names[j], "images": images, "low": low, "high": high})
+    return pairs
 
 
-def _bins_as_json(bins: Reliability) -> list[dict[str, float | int | None]]:
+def _bins_as_json(bins: Reliability, intervals: np.ndarray) -> list[dict[str, float | int | None]]:
+    """Bins without queries have no values."""
+    names = ("confidence", "accuracy", "low", "high")
+    values = np.column_stack([bins.confidence, bins.accuracy, intervals])
     return [
-        {"count": int(n), "confidence": float(c) if n else None, "accuracy": float(a) if n else None}
-        for n, c, a in zip(bins.count, bins.confidence, bins.accuracy, strict=True)
+        {"count": int(n), **{name: float(value) if n else None for name, value in zip(names, row, strict=True)}}
+        for n, row in zip(bins.count, values, strict=True)
     ]

@@ -8,7 +8,8 @@ import yaml
 
 from cosmos_eval.protocol.benchmark import list_suites, load_benchmark, read_suite
 from cosmos_eval.published.figures import OPEN_CLIP_PAPER, published
-from cosmos_eval.published.reproduce import REPRODUCED, reproduce
+from cosmos_eval.published.reproduce import reproduce
+from cosmos_eval.published.targets import REPRODUCED
 
 DOCS = (Path(__file__).parents[2] / "docs/reproduce.md").read_text(encoding="utf-8")
 HF = {

@@ -78,9 +78,10 @@ def write_geometry(folder: Path, result: Result, **changes: object) -> Path:
         "dataset": result.dataset.fingerprint,
         "figures": {"images": 400, "modality_gap": 0.8125, "alignment": 1.5, "expected_calibration_error": 0.125,
                     "logit_scale": 100.0, "other_similarity": None},
-        "confused": [{"true": attack("class"), "predicted": "rose", "images": 7.5}],
-        "reliability": [{"count": 0, "confidence": None, "accuracy": None},
-                        {"count": 400, "confidence": 0.75, "accuracy": 0.625}],
+        "intervals": {"modality_gap": [0.75, 0.875], "expected_calibration_error": [0.0625, 0.1875]},
+        "confused": [{"true": attack("class"), "predicted": "rose", "images": 7.5, "low": 3.5, "high": 13.5}],
+        "reliability": [{"count": 0, "confidence": None, "accuracy": None, "low": None, "high": None},
+                        {"count": 400, "confidence": 0.75, "accuracy": 0.625, "low": 0.5, "high": 0.75}],
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "geometry.json").write_text(json.dumps({**content, **changes}))

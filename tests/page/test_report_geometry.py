@@ -1,5 +1,6 @@
 """Geometry in the HTML report: that of the same weights, protocol and data, else the command that measures it."""
 
+import json
 import os
 from dataclasses import replace
 
@@ -22,7 +23,9 @@ def test_geometry_belongs_to_the_result_of_its_weights_protocol_and_data(folder)
     assert data["models"][entry["row"]]["label"] == "Good model"
     assert data["groups"][entry["group"]]["name"] == "flowers"
     assert entry["figures"]["modality_gap"] == 0.8125
-    assert entry["bins"] == [[0, None, None], [400, 0.75, 0.625]]
+    assert entry["intervals"]["modality_gap"] == [0.75, 0.875]
+    assert entry["bins"] == [[0, None, None, None, None], [400, 0.75, 0.625, 0.5, 0.75]]
+    assert entry["confused"][0][1:] == ["rose", 7.5, 3.5, 13.5]
     assert entry["path"] == "shown/geometry.json"
     # classification and retrieval of the other models, and retrieval of this one; none of limited results
     commands = data["geometry"]["commands"]
@@ -43,15 +46,29 @@ def test_geometry_of_other_results_and_broken_files_are_left_out(tmp_path):
         {"reliability": [{"count": 1, "confidence": 2.0, "accuracy": 0.5}]},
         {"figures": {"modality_gap": "<b>"}},
         {"figures": [1]},
+        {"intervals": {"modality_gap": [0.5]}},
     ]
     for number, change in enumerate(changes):
         write_geometry(tmp_path / str(number), result, **change)
     done = write_report(tmp_path)
     said = dict(line.split(": ", 1) for line in done.left_out)
-    assert len(said) == 6
+    assert len(said) == 7
     assert all("of no result in this page" in said[f"{number}/geometry.json"] for number in (0, 1))
-    assert all("not what show geometry writes" in said[f"{number}/geometry.json"] for number in (2, 3, 4, 5))
+    assert all("not what show geometry writes" in said[f"{number}/geometry.json"] for number in (2, 3, 4, 5, 6))
     assert data_of(done.path)["geometry"]["entries"] == []
+
+
+def test_a_geometry_of_a_version_without_intervals_is_read(tmp_path):
+    result = one("m", "flowers", 0.5)
+    write(tmp_path, result)
+    path = write_geometry(tmp_path, result, reliability=[{"count": 4, "confidence": 0.75, "accuracy": 0.5}])
+    path.write_text(
+        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "intervals"})
+    )
+    done = write_report(tmp_path)
+    assert done.left_out == []
+    (entry,) = data_of(done.path)["geometry"]["entries"]
+    assert (entry["intervals"], entry["bins"]) == ({}, [[4, 0.75, 0.5, None, None]])
 
 
 def test_a_geometry_that_is_a_link_to_nothing_does_not_stop_the_page(tmp_path):

@@ -109,15 +109,17 @@ def test_the_classes_of_a_model_are_listed_from_the_worst_and_found_by_name(tab,
 
 def test_geometry_has_a_table_a_chart_with_its_numbers_and_the_commands_for_the_rest(opened):
     assert opened.texts("#geometry .panel h3") == ["Good model accuracy by confidence, %"]
-    assert opened.texts("#geometry table:first-of-type tbody tr td")[:4] == ["0.813", "1.500", "12.5", "100.0"]
+    shown = ["0.813 [0.750, 0.875]", "1.500", "12.5 [6.2, 18.8]", "100.0"]
+    assert opened.texts("#geometry table:first-of-type tbody tr td")[:4] == shown
     chart = opened.run("document.querySelector('#geometry .reliability').getAttribute('aria-label')")
-    assert chart == "Reliability of Good model: accuracy by confidence, ECE 12.5 %; the numbers follow"
+    assert chart == "Reliability of Good model: accuracy by confidence, ECE 12.5 [6.2, 18.8] %; the numbers follow"
     assert opened.run("document.querySelectorAll('#geometry .reliability rect').length") == 1
+    assert opened.run("document.querySelectorAll('#geometry .reliability .whisker').length") == 1
     opened.run("document.querySelectorAll('#geometry details').forEach(d => d.open = true)")
     numbers = "#geometry .panel details tbody tr"
     assert opened.texts(f"{numbers} th") == ["0.0 to 50.0", "50.0 to 100.0"]
-    assert opened.texts(f"{numbers}:last-child td") == ["400", "75.0", "62.5"]
-    assert opened.texts("#geometry .panel > .scroller tbody td") == ["rose", "7.5"]
+    assert opened.texts(f"{numbers}:last-child td") == ["400", "75.0", "62.5 [50.0, 75.0]"]
+    assert opened.texts("#geometry .panel > .scroller tbody td") == ["rose", "7.5 [3.5, 13.5]"]
     assert len(opened.texts("#geometry .lines code")) == 6
     assert opened.run("window.pwned === undefined")
 

@@ -61,7 +61,7 @@ def test_maskclips_templates_are_openais_and_five_of_scenes():
     ("suite", "count", "benchmark", "printed"),
     [
         ("clearclip", 23, "voc20-clearclip", {"80.9", "81.4", "78.3"}),
-        ("naclip", 8, "voc21-naclip", {"64.07"}),
+        ("naclip", 9, "voc21-naclip", {"64.07"}),
         ("naclip-unrefined", 8, "voc21-naclip-unrefined", {"58.9"}),
     ],
 )
@@ -69,4 +69,4 @@ def test_the_papers_rows_belong_to_their_definitions(suite, count, benchmark, pr
     cells = reproduce(suite, []).cells
     assert len(cells) == count
     assert {cell.target.printed for cell in cells if cell.target.benchmark == benchmark} == printed
-    assert all(cell.target.differences for cell in cells)
+    assert all(cell.target.differences for cell in cells if cell.target.metric == "miou")

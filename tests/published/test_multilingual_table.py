@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol.benchmark import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark, read_suite
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.published.figures import published
 from cosmos_eval.published.references import read_file
@@ -69,6 +69,22 @@ def test_a_small_table_is_read_and_a_broken_one_refused(tmp_path):
         read_file(path)
 
 
+def test_the_average_of_the_suite_is_the_printed_one_for_every_model():
+    suite = read_suite("multilingual")
+    (average,) = [average for average in suite.averages if average.printed]
+    for row in table():
+        means = {}
+        for column, value in row.items():
+            if column.endswith(" avg"):
+                means |= dict.fromkeys(multilingual_column(column), float(value))
+        ours = sum(
+            average.share(benchmark.name, len(metrics)) * means[benchmark.name, metric]
+            for benchmark, metrics in suite.members(average)
+            for metric in metrics
+        )
+        assert ours == pytest.approx(float(row["avg"]), abs=1e-4)
+
+
 def test_the_published_rows_are_the_means_of_recall_at_1():
     frame = published()
     frame = frame[frame["paper"].str.startswith("open_clip multilingual")]
@@ -85,7 +101,9 @@ def test_the_published_rows_are_the_means_of_recall_at_1():
 
 def test_both_suites_have_figures_to_reproduce():
     multilingual = reproduce("multilingual", []).cells
-    assert {cell.target.benchmark for cell in multilingual} == {"multilingual-coco", "xm3600", "babel-imagenet"}
+    of_all = "recall@1, 5 and 10, mean of 282 columns"
+    expected = {"multilingual-coco", "xm3600", "babel-imagenet", of_all}
+    assert {cell.target.benchmark for cell in multilingual} == expected
     assert len({cell.target.spec for cell in multilingual}) == 111
     assert not [
         cell.target.spec for cell in multilingual if "nllb" in cell.target.spec
@@ -95,7 +113,10 @@ def test_both_suites_have_figures_to_reproduce():
     assert {target.benchmark for target in of_lotlip} == {"dci", "iiw", "sharegpt4v-10k"}
     assert {target.spec for target in of_lotlip} == {"open_clip:ViT-B-16/openai", "open_clip:ViT-B-32/openai"}
     told = {cell.target.benchmark for cell in reproduce("long-captions", [], secondary=True).cells}
-    assert told == {"dci", "iiw", "sharegpt4v-10k", "urban1k", "docci-fg"}
+    assert told == {"dci", "iiw", "sharegpt4v-10k", "sharegpt4v-1k-longclip", "urban1k", "docci-fg"}
+    all_captions = reproduce("siglip2", []).cells
+    assert {cell.target.benchmark for cell in all_captions} == {"xm3600-all-captions"}
+    assert not any(cell.target.decides for cell in all_captions)  # the paper does not say how many captions it takes
 
 
 def test_lotlips_figures_are_shares_of_its_images():

@@ -1,6 +1,7 @@
 """`regress --suite`: paired tests of the averages that a suite declares."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,17 @@ def test_a_drop_that_no_benchmark_shows_alone_is_found_in_the_average(tmp_path):
     alone = judged(tmp_path, benchmarks=("first",), alpha=0.01)
     assert [one.verdict for one in alone.tests] == [PASSED]
     assert "mean: not tested: no comparable results of second" in alone.remarks
+
+
+def test_a_benchmark_with_three_times_the_weight_counts_three_times(tmp_path):
+    write_pair(tmp_path, (6, 2), shared=False)
+    suite = suite_of_two()
+    weighted = replace(suite, averages=(replace(suite.averages[0], weights={"first": 3.0}),))
+    models = (read_model(tmp_path / side) for side in ("old", "new"))
+    (test,) = compare(*models, Settings(only_averages=True), weighted).tests
+    assert test.difference == pytest.approx(-(3 * 6 + 2) / (4 * N))
+    # random weights of the images: an unseen gain as large as the largest loss (3) exceeds six of 3 and two of 1
+    assert test.p == pytest.approx((3 / (3 + 3)) ** 6 * (3 / (3 + 1)) ** 2)
 
 
 def test_images_that_two_benchmarks_share_are_one_unit(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval.protocol.benchmark import read_suite
 from cosmos_eval.protocol.suite import Average, Suite
+from cosmos_eval.published.references import read_references
 from cosmos_eval.report.board import board_of, make_board
 from cosmos_eval.report.cells import average_lines, metric_head, task_heading
 from cosmos_eval.report.exchange_open_clip import MEAN_OF, columns_of_38
@@ -79,6 +80,16 @@ def test_the_line_below_the_table_names_the_metric_of_each_benchmark(suite):
         ("toybox-classification: mean_per_class", "toybox-classification: miou", "mine.yaml:2: .*does not report"),
         ("toybox-classification: mean_per_class", "somewhere: top1", "mine.yaml:2: 'somewhere' is not in the suite"),
         ("headline: {", "headline: [", "mine.yaml"),
+        ("  - {name: headlines,", "    weights: {toybox-retrieval: 0}\n  - {name: headlines,", "above 0, not 0"),
+        ("  - {name: headlines,", "    weights: {toybox-other: 2}\n  - {name: headlines,", "'toybox-other' is not in"),
+        ("  - {name: headlines,", "    weights: 2\n  - {name: headlines,", "weights must be a map"),
+        ("  - {name: headlines,", "    printed: [{paper: A}]\n  - {name: headlines,", "a map with paper and column"),
+        (
+            "  - {name: headlines,",
+            "    printed: [{paper: A, column: 3}]\n  - {name: headlines,",
+            "column must be a text",
+        ),
+        ("  - {name: headlines,", "    printed: {paper: A}\n  - {name: headlines,", "printed must be a list"),
     ],
 )
 def test_a_wrong_metric_of_a_benchmark_is_named_with_its_line(tmp_path, old, new, said):
@@ -142,6 +153,22 @@ def test_headings_of_tasks_are_words():
         "Retrieval", "Multiple choice", "Multilingual retrieval", "All tasks"
     ]  # fmt: skip
     assert [short(name) for name in ("few_shot_4", "knn_20", "few_shot_4/x")] == ["4-shot", "20-NN", "few_shot_4/x"]
+
+
+def test_a_published_average_stands_in_the_column_of_its_suite_and_in_no_other():
+    suite = read_suite("datacomp-38")
+    (row,) = [
+        row
+        for row in read_references(["paper"], suite=suite).to_dict("records")
+        if row["metric"] == "average" and row["spec"] == "open_clip:ViT-B-16-SigLIP/webli"
+    ]
+    assert (row["benchmark"], row["value"]) == ("DataComp, mean of 38", pytest.approx(0.6232))
+    references = pd.DataFrame([row, row | {"benchmark": "mean of others", "model": "another"}])
+    board = make_board([], references, suite=suite)
+    assert board.rows["label"].str.startswith(row["model"]).tolist() == [True]
+    (cell,) = board.cells.to_dict("records")
+    assert (board.columns.at[cell["column"], "title"], cell["value"]) == (row["benchmark"], row["value"])
+    assert "average" not in set(read_references(["paper"])["metric"])
 
 
 def test_every_suite_that_lacks_columns_says_so():

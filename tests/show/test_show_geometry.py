@@ -78,6 +78,13 @@ def test_files_are_written(shown):
     content = json.loads(shown.files["Values"].read_text())
     assert content["figures"] == pytest.approx(shown.figures)
     assert sum(one["count"] for one in content["reliability"]) == 12
+    # counts, the scale and figures of the classes alone have no interval; all others contain their value
+    fixed = {"images", "texts", "dimensions", "logit_scale", "ood_images", "uniformity_texts", "effective_rank_texts"}
+    assert set(content["figures"]) - set(content["intervals"]) == fixed
+    for name, (low, high) in content["intervals"].items():
+        assert low <= content["figures"][name] <= high, name
+    for one in [*content["confused"], *(one for one in content["reliability"] if one["count"])]:
+        assert one["low"] <= one.get("images", one.get("accuracy")) <= one["high"]
     with Image.open(shown.files["Figure"]) as picture:
         assert picture.width > picture.height > 300
 

@@ -29,6 +29,9 @@ const FIGURES = [
 
 const percent = (share) => (share === null ? MISSING : oneDecimal(100 * share));
 
+/** ` [low, high]` in the decimals of its value; empty where there is none, as in files of older versions. */
+const bounds = (pair, text) => (pair && pair[0] !== null && pair[0] !== undefined ? ` [${text(pair[0])}, ${text(pair[1])}]` : "");
+
 /** Accuracy of each bin of confidence against the diagonal, on which a calibrated model lies. */
 function reliabilityChart(entry, label) {
   const { bins, figures } = entry;
@@ -40,16 +43,24 @@ function reliabilityChart(entry, label) {
     svg("text", { x: LEFT - 6, y: y(share) + 4, "text-anchor": "end" }, String(100 * share)),
     svg("text", { x: at(share), y: SIDE - 12, "text-anchor": "middle" }, String(100 * share)),
   ]);
-  const bars = bins.map(([queries, confidence, accuracy], i) =>
+  const bars = bins.map(([queries, confidence, accuracy, ...pair], i) =>
     queries
       ? svg(
           "rect",
           { class: `bar c${entry.row % COLOURS}`, x: LEFT + i * width, width: width - 1, y: y(accuracy), height: y(0) - y(accuracy) },
-          svg("title", {}, `${count(queries)} queries: confidence ${percent(confidence)} %, accuracy ${percent(accuracy)} %`),
+          svg(
+            "title",
+            {},
+            `${count(queries)} queries: confidence ${percent(confidence)} %, accuracy ${percent(accuracy)}${bounds(pair, percent)} %`,
+          ),
         )
       : null,
   );
-  const error = percent(figures.expected_calibration_error ?? null);
+  const whiskers = bins.map(([queries, , , low, high], i) => {
+    const middle = LEFT + (i + 0.5) * width;
+    return queries && low !== null ? svg("line", { class: "whisker", x1: middle, x2: middle, y1: y(low), y2: y(high) }) : null;
+  });
+  const error = percent(figures.expected_calibration_error ?? null) + bounds(entry.intervals.expected_calibration_error, percent);
   return svg(
     "svg",
     {
@@ -60,6 +71,7 @@ function reliabilityChart(entry, label) {
     },
     grid,
     bars.filter(Boolean),
+    whiskers.filter(Boolean),
     svg("line", { class: "ideal", x1: at(0), x2: at(1), y1: y(0), y2: y(1) }),
   );
 }
@@ -75,7 +87,7 @@ function binTable(entry, label) {
       key: title,
       title,
       value: (i) => entry.bins[i][place],
-      cell: (i) => percent(entry.bins[i][place]),
+      cell: (i) => [percent(entry.bins[i][place]), place === 2 ? small(bounds(entry.bins[i].slice(3), percent)) : null],
     })),
   ];
   const details = el("details", {}, el("summary", {}, "Numbers"));
@@ -90,7 +102,7 @@ function confusedTable(entry, label) {
   const columns = [
     { key: "true", title: "Class", text: true, value: (row) => row[0], cell: (row) => row[0] },
     { key: "predicted", title: "Taken for", text: true, value: (row) => row[1], cell: (row) => row[1] },
-    { key: "images", title: "Images", value: (row) => row[2], cell: (row) => oneDecimal(row[2]) },
+    { key: "images", title: "Images", value: (row) => row[2], cell: (row) => [oneDecimal(row[2]), small(bounds(row.slice(3), oneDecimal))] },
   ];
   return sortable(`Most confused classes of ${label}`, columns, entry.confused, { key: null, descending: false });
 }
@@ -126,7 +138,11 @@ function geometryOf(entries, group, state) {
         const values = names.map((name) => entry.figures[name] ?? null);
         if (values[0] === null) return el("span", { class: "missing" }, MISSING);
         const text = (value) => (value === null ? MISSING : isShare ? percent(value) : value.toFixed(decimals));
-        return values.map(text).join(" / ");
+        return values.flatMap((value, i) => [
+          i ? " / " : null,
+          text(value),
+          value === null ? null : small(bounds(entry.intervals[names[i]], text)),
+        ]);
       },
     })),
   ];
@@ -189,7 +205,8 @@ function geometrySection() {
       "Where the embeddings of images and texts lie, and whether the probabilities at the model's own logit scale can " +
         "be believed: what cosmos-eval show geometry computed. Gap: distance of the mean image and the mean text. " +
         "Alignment: squared distance of pairs, 0 is best. Uniformity: 0 if all are equal, -4 if orthogonal. Bars: " +
-        "accuracy by confidence; on the dashed line a model is calibrated.",
+        "accuracy by confidence; on the dashed line a model is calibrated. In brackets and as lines: 95 % intervals; " +
+        "figures of classes alone, which the benchmark fixes, have none.",
     ),
     ...(entries.length ? [bar, container] : []),
     absentGeometry(),
