@@ -58,7 +58,7 @@ def test_a_worker_that_outlives_its_killed_parent_keeps_no_lock(tmp_path: Path):
         RunLock(tmp_path)
         if os.fork() == 0:
             os.write(write, f"{os.getpid()}\n".encode())
-            time.sleep(60)
+            time.sleep(600)
 
     in_a_child(work)
     worker = int(os.read(read, 20))
@@ -119,7 +119,7 @@ def test_what_another_process_is_writing_stays(tmp_path: Path):
     with atomic_path(tmp_path / "a.txt") as temporary, temporary_folder(tmp_path / "b") as stage:
         process = FORK.Process(target=remove_leftovers, args=(tmp_path,))
         process.start()
-        process.join(60)
+        process.join(300)
         assert temporary.exists()
         assert stage.exists()
         temporary.write_text("whole")

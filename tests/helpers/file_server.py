@@ -5,7 +5,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Condition
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 
@@ -35,6 +38,10 @@ class FileServer:
     """Bytes of the body after which the next requests lose their connection, one entry a request."""
     ranges: bool = True
     etags: bool = True
+    connections: int = 0
+    """That are open, or were opened by a client that has ended meanwhile."""
+    changed: Condition = field(default_factory=Condition)
+    """Of `connections`."""
 
     def url(self, path: str) -> str:
         return f"{self.address}/{path}"
@@ -45,6 +52,19 @@ class FileServer:
 
     def sent(self, path: str) -> int:
         return sum(request.sent for request in self.requests if request.path == path)
+
+    def settle(self) -> None:
+        """Wait until every request of clients that were killed is in `requests`; no client may have a connection."""
+        address = urlsplit(self.address)
+        assert address.hostname
+        # connections are taken in their order: those before this one are counted when it is answered
+        connection = HTTPConnection(address.hostname, address.port, timeout=120)
+        connection.request("HEAD", "/settled")
+        connection.getresponse().read()
+        connection.close()
+        with self.changed:
+            assert self.changed.wait_for(lambda: not self.connections, timeout=120)
+        self.requests[:] = [request for request in self.requests if request.path != "settled"]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -101,6 +121,17 @@ class Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     served: FileServer
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self.served.changed:
+            self.served.connections += 1
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        super().process_request_thread(request, client_address)
+        with self.served.changed:
+            self.served.connections -= 1
+            self.served.changed.notify_all()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that was killed is part of the tests."""

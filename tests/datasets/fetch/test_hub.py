@@ -14,7 +14,7 @@ from tests.helpers.hub_server import COMMIT, HubServer, serving_hub
 SHARD = bytes(range(256)) * 20
 FILES = {"test/0.tar": SHARD, "test/nshards.txt": b"1\n", "train/0.tar": SHARD[::-1], "classnames.txt": b"cat\n\ndog\n"}
 REPOSITORY = "somebody/wds_tiny"
-FAST = Network(timeout=5.0, retries=1, backoff=0.0, sleep=lambda seconds: None)
+FAST = Network(timeout=60.0, retries=1, backoff=0.0, sleep=lambda seconds: None)
 
 
 @pytest.fixture
