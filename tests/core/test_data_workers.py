@@ -20,7 +20,7 @@ from cosmos_core.data.samples import BrokenSample, load_image
 from cosmos_core.errors import RequestError
 from tests.core.test_data import samples
 from tests.core.test_data_loader import CONFIG, TOKENIZER, VIEWS, content
-from tests.helpers.processes import is_running, wait_until
+from tests.helpers.processes import is_running, signals_after_fork, wait_until
 
 TWO = replace(CONFIG, workers=2)
 
@@ -47,6 +47,15 @@ def test_signals_meant_for_the_trainer_do_not_end_a_worker():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             os.kill(pid, number)
     found += [content(batch) for batch in islice(stream, 7)]
+    loader.close()
+    assert found == expected
+
+
+def test_signals_that_come_before_a_worker_is_set_up_do_not_end_it():
+    expected = [content(b) for b in islice(open_loader(CONFIG, VIEWS, TOKENIZER, samples(16)).batches(), 2)]
+    with signals_after_fork(signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        loader = open_loader(TWO, VIEWS, TOKENIZER, samples(16))
+        found = [content(batch) for batch in islice(loader.batches(), 2)]
     loader.close()
     assert found == expected
 

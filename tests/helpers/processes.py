@@ -5,7 +5,8 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -25,6 +26,27 @@ def free_port() -> int:
                 continue
             return port
     raise OSError("no port is free")
+
+
+SENT_AFTER_FORK: list[int] = []
+
+
+@contextmanager
+def signals_after_fork(*numbers: int) -> Iterator[None]:
+    """Each process that is forked meanwhile sends itself these signals first: they have come before it is set up."""
+    SENT_AFTER_FORK.extend(numbers)
+    try:
+        yield
+    finally:
+        SENT_AFTER_FORK.clear()
+
+
+def send_signals() -> None:
+    for number in SENT_AFTER_FORK:
+        os.kill(os.getpid(), number)
+
+
+os.register_at_fork(after_in_child=send_signals)
 
 
 def wait_until(condition: Callable[[], object], *processes: Any) -> None:
