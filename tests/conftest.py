@@ -1,5 +1,6 @@
 """Where tests find data that is not part of the project; absent data skips with a reason."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from cosmos_core import threads
+from cosmos_eval import progress
 from cosmos_eval.datasets.toybox import reader
 from cosmos_eval.datasets.toybox.scenes import Scene
 
@@ -100,6 +102,14 @@ def scenes_are_drawn_once() -> Iterator[None]:
         patch.setattr(reader, "render", render_read_only)
         for name in ("make_scene", "single_object_scene", "render", "negatives"):
             patch.setattr(reader, name, lru_cache(maxsize=4096)(getattr(reader, name)))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def busy_machines_print_what_others_do() -> Iterator[None]:
+    """Work that is done at once elsewhere may take long enough there to show its progress, which few tests expect."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "PATIENCE", math.inf)
         yield
 
 
