@@ -10,6 +10,7 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
+os.environ.setdefault("COSMOS_JOIN_SECONDS", "300")  # of ranks that start on a busy machine
 
 import hypothesis
 import numpy as np
