@@ -13,7 +13,14 @@ import pytest
 
 from cosmos_core import file_locks, run_lock
 from cosmos_core.errors import RequestError
-from cosmos_core.files import TEMPORARY, atomic_path, atomic_write_text, remove_leftovers, temporary_folder
+from cosmos_core.files import (
+    TEMPORARY,
+    atomic_path,
+    atomic_write_text,
+    current_umask,
+    remove_leftovers,
+    temporary_folder,
+)
 from cosmos_core.run_lock import LOCK, RunLock, is_alive, locked, one_writer, process_record
 
 FORK = multiprocessing.get_context("fork")
@@ -138,6 +145,17 @@ def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path: Path):
     for name in ("x" * 250, "ä" * 125):
         atomic_write_text(tmp_path / name, "whole")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/thread-self/status").exists(), reason="needs /proc")
+def test_the_umask_is_asked_for_without_changing_it_for_other_threads(monkeypatch):
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", lambda mask: pytest.fail("a file that another thread makes now is everybody's"))
+            assert current_umask() == 0o027
+    finally:
+        os.umask(before)
 
 
 def test_one_process_at_a_time_writes_a_result_and_no_file_is_left(tmp_path: Path):
