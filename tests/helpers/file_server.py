@@ -1,9 +1,10 @@
 """A file server on 127.0.0.1 with Range, ETag and every fault that a test asks for."""
 
 import hashlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,7 +39,7 @@ class FileServer:
     """Bytes of the body after which the next requests lose their connection, one entry a request."""
     ranges: bool = True
     etags: bool = True
-    connections: int = 0
+    connections: set[socket.socket] = field(default_factory=set)
     """That are open, or were opened by a client that has ended meanwhile."""
     changed: Condition = field(default_factory=Condition)
     """Of `connections`."""
@@ -52,6 +53,13 @@ class FileServer:
 
     def sent(self, path: str) -> int:
         return sum(request.sent for request in self.requests if request.path == path)
+
+    def close_connections(self) -> None:
+        """End those that clients keep for later: another server may get this port, and would not be asked."""
+        with self.changed:
+            for connection in self.connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def settle(self) -> None:
         """Wait until every request of clients that were killed is in `requests`; no client may have a connection."""
@@ -124,13 +132,13 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self.served.changed:
-            self.served.connections += 1
+            self.served.connections.add(request)
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         super().process_request_thread(request, client_address)
         with self.served.changed:
-            self.served.connections -= 1
+            self.served.connections.discard(request)
             self.served.changed.notify_all()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -138,10 +146,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(files: dict[str, bytes] | None = None) -> Iterator[FileServer]:
+def serving(files: dict[str, bytes] | None = None, port: int = 0) -> Iterator[FileServer]:
     """A server of these files (path without a leading slash -> content) while the block runs."""
     served = FileServer(files or {})
-    with _Server(("127.0.0.1", 0), Handler) as server:
+    with _Server(("127.0.0.1", port), Handler) as server:
         server.served = served
         served.address = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -151,3 +159,4 @@ def serving(files: dict[str, bytes] | None = None) -> Iterator[FileServer]:
         finally:
             server.shutdown()
             thread.join()
+            served.close_connections()
