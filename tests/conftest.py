@@ -27,8 +27,9 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 # A busy machine is not a failure, and a run of the same code gives the same verdict; new examples are drawn with
 # `--hypothesis-profile explore`.
-hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
-hypothesis.settings.register_profile("explore", deadline=None)
+PATIENT = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("repeatable", derandomize=True, **PATIENT)
+hypothesis.settings.register_profile("explore", **PATIENT)
 hypothesis.settings.load_profile("repeatable")
 
 LONGEST = (
