@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ TEMPORARY = re.compile(r"\..+\.([0-9a-f]{6})-[a-z0-9_]{8}\.tmp")
 """Names of temporary files and folders: the final name, a digest of the host's name, and random letters."""
 UNTOUCHED_SECONDS = 86_400.0
 """Age at which a temporary file is removed if locks cannot show whether it is in use (another host, no locks)."""
+_UMASK_LOCK = threading.Lock()
 CLEARED_FOLDERS: set[Path] = set()
 """Folders in which this process has removed leftovers."""
 
@@ -93,9 +95,14 @@ def temporary_prefix(path: Path) -> str:
 
 
 def current_umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
+    """The permissions that new files of this process do not get; threads may ask at the same time."""
+    with suppress(OSError, ValueError, StopIteration):  # Linux tells it without changing it
+        lines = Path("/proc/thread-self/status").read_bytes().splitlines()
+        return int(next(line for line in lines if line.startswith(b"Umask:")).split()[1], 8)
+    with _UMASK_LOCK:  # else two threads could leave what the one has set for the other's question
+        umask = os.umask(0)
+        os.umask(umask)
+        return umask
 
 
 def clear_folder_once(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.shared_memory import FOLDER, free_and_size, in_mib
+from cosmos_core.worker_signals import start_workers
 
 SECONDS = 5
 """Seconds between two checks of the workers; the `timeout` of every DataLoader that is used here."""
@@ -108,7 +109,7 @@ def worker_batches(loader: Any, check_stop: Callable[[], object] | None = None) 
     Raises:
         RequestError, RuntimeError: as `next_batch`.
     """
-    iterator = iter(loader)
+    iterator = start_workers(loader)
     try:
         while True:
             try:

@@ -52,17 +52,14 @@ def add_benchmark_name(description: str) -> str:
 
 
 @contextmanager
-def report_if_slow(
-    reporter: Reporter, description: str, total: int, unit: str = "it", patience: float = PATIENCE
-) -> Iterator[Advance]:
-    """Report progress like `Reporter.task`, but only if the work takes longer than `patience` seconds.
+def report_if_slow(reporter: Reporter, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
+    """Report progress like `Reporter.task`, but only if the work takes longer than `PATIENCE` seconds.
 
     Args:
         reporter: shows the progress.
         description: of the work.
         total: number of units.
         unit: what is counted.
-        patience: seconds without any progress shown.
 
     Yields:
         A function to call with the number of units just done.
@@ -77,7 +74,7 @@ def report_if_slow(
             done += n
             if shown_task is not None:
                 shown_task(n, text)
-            elif time.monotonic() - start >= patience:
+            elif time.monotonic() - start >= PATIENCE:
                 shown_task = stack.enter_context(reporter.task(description, total, unit))
                 shown_task(done, text)  # the units that were done before it was shown
 

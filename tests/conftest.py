@@ -1,5 +1,6 @@
 """Where tests find data that is not part of the project; absent data skips with a reason."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
+os.environ.setdefault("COSMOS_JOIN_SECONDS", "300")  # of ranks that start on a busy machine
 
 import hypothesis
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 import torch
 
 from cosmos_core import threads
+from cosmos_eval import progress
 from cosmos_eval.datasets.toybox import reader
 from cosmos_eval.datasets.toybox.scenes import Scene
 
@@ -24,8 +27,9 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 # A busy machine is not a failure, and a run of the same code gives the same verdict; new examples are drawn with
 # `--hypothesis-profile explore`.
-hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
-hypothesis.settings.register_profile("explore", deadline=None)
+PATIENT = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("repeatable", derandomize=True, **PATIENT)
+hypothesis.settings.register_profile("explore", **PATIENT)
 hypothesis.settings.load_profile("repeatable")
 
 LONGEST = (
@@ -100,6 +104,14 @@ def scenes_are_drawn_once() -> Iterator[None]:
         patch.setattr(reader, "render", render_read_only)
         for name in ("make_scene", "single_object_scene", "render", "negatives"):
             patch.setattr(reader, name, lru_cache(maxsize=4096)(getattr(reader, name)))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def busy_machines_print_what_others_do() -> Iterator[None]:
+    """Work that is done at once elsewhere may take long enough there to show its progress, which few tests expect."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "PATIENCE", math.inf)
         yield
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from cosmos_core.data.lanes import LanePlan, Slice, slices
 from cosmos_core.errors import RequestError, dead_worker_error, is_dead_worker_error
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
+from cosmos_core.worker_signals import hear_signals, start_workers
 from cosmos_core.worker_timeouts import SECONDS, end_workers, next_batch
 
 PREFETCHED = 2
@@ -84,6 +85,7 @@ def start_worker(number: int) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    hear_signals()
     die_with_parent()
     torch.set_num_threads(1)
 
@@ -115,7 +117,7 @@ class WorkerPool:
                 timeout=SECONDS,
                 generator=torch.Generator(),  # its own, so that no number is drawn from torch's global generator
             )
-            self.iterator = iter(self.loader)
+            self.iterator = start_workers(self.loader)
         self.close = weakref.finalize(self, end_workers, self.iterator)
 
     def __iter__(self) -> Iterator[list[Slice]]:

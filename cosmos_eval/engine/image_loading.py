@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from cosmos_core.errors import RequestError, dead_worker_error, dead_worker_reason, is_dead_worker_error
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
+from cosmos_core.worker_signals import hear_signals
 from cosmos_core.worker_timeouts import SECONDS, worker_batches
 from cosmos_eval.datasets.decoders import PILLOW, Decoder, use_decoder
 from cosmos_eval.datasets.image_sources import ImageSource
@@ -307,6 +308,7 @@ def _exit_silently_on_signals(number: int) -> None:
     """
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: os._exit(0))
+    hear_signals()
 
 
 def _unpack(loaded: Loaded | LoadError) -> Any:

@@ -17,6 +17,7 @@ from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model
 from tests.helpers.cached_engines import TEXTS, build_engine, count_encoded, first_key, list_shards, other_model
 from tests.helpers.fork_server import SERVER
+from tests.helpers.killing import ended
 from tests.helpers.stand_ins import RandomModel, random_images
 
 
@@ -180,9 +181,7 @@ def test_two_processes_fill_one_cache_at_the_same_time(tmp_path):
     processes = [SERVER.Process(target=fill_cache, args=(folder, seed, out)) for seed in (1, 2)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
+    assert [ended(process) for process in processes] == [0, 0]
     assert not list(folder.rglob("*.tmp"))
     (cached_model,) = list_cached_models(folder)
     assert list(find_damaged_files(cached_model)) == []

@@ -49,7 +49,7 @@ def test_help_imports_nothing_heavy():
         "    assert run_command([*words, '--help']) == 0\n"
         f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
@@ -68,7 +68,7 @@ def test_lists_import_nothing_heavy():
         "    assert run_command(['list', what]) == 0\n"
         "print('HEAVY', [name for name in ('torch', 'pandas', 'open_clip', 'mmseg') if name in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines()[-1] == "HEAVY []", done.stderr
 
 
@@ -140,7 +140,7 @@ def test_ctrl_c_and_sigterm_leave_with_their_codes(number, code):
         "from cosmos_eval.cli.main import run_command\n"
         "def wait():\n"
         "    print('waiting', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
         "protocol.list_benchmarks = wait\n"
         "sys.exit(run_command(['list', 'benchmarks']))\n"
     )
@@ -152,9 +152,8 @@ def test_ctrl_c_and_sigterm_leave_with_their_codes(number, code):
         preexec_fn=hear_ctrl_c,
     ) as process:
         assert process.stdout.readline() == "waiting\n"
-        time.sleep(0.1)
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == code
     assert len(err.strip().splitlines()) == 1
 
@@ -176,7 +175,7 @@ def test_a_command_without_arguments_shows_its_help(words, capsys):
 
 def test_a_reader_that_has_seen_enough_is_no_error():
     script = f"{sys.executable} -m cosmos_eval list benchmarks | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0
     assert done.stderr == ""
 
@@ -196,7 +195,7 @@ def test_plain_progress_tells_rate_and_end(capsys):
         advance(4)
         advance(6)
     lines = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"encoding: 4/10 images, [\d,.]+ images/s, 0 s, 0 s left", lines[0])
+    assert re.fullmatch(r"encoding: 4/10 images, [\d,.]+ images/s, \d+ s, \d+ s left", lines[0])
     assert [line[:22] for line in lines[1:]] == ["encoding: 10/10 images"]  # the total is told once
 
 
@@ -327,7 +326,7 @@ def test_a_step_that_takes_long_shows_that_the_work_goes_on():
 
     stream = Written()
     with LineReporter(stream, every=1.0).task("encoding", 100, "images"):
-        assert written.wait(30)
+        assert written.wait(120)
         assert stream.getvalue().startswith("encoding: 0/100 images")
 
 
@@ -344,4 +343,4 @@ def test_the_bar_tells_what_is_left_after_its_first_step():
         time.sleep(0.02)
         advance(1)
         reporter.open.refresh()
-    assert re.search(r"eta\W+(\x1b\[\d*m)*\d+ (s|min)", stream.getvalue())
+    assert re.search(r"eta\W+(\x1b\[\d*m)*\d+ (s|min|h)", stream.getvalue())

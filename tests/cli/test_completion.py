@@ -209,7 +209,7 @@ def test_bash_completes_with_the_script_of_show_completion_and_nothing_heavy_is_
         done
     """
     done = subprocess.run(
-        ["bash", "--norc", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        ["bash", "--norc", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.stdout.splitlines() == ["svo-probes", "toybox"], done.stderr
     assert (tmp_path / "imported").read_text() == ""

@@ -19,7 +19,7 @@ def in_shell(script: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         ["bash", "-c", script],
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env={**os.environ, "CE": f"{sys.executable} -m cosmos_eval", **environment},
         encoding="latin-1",

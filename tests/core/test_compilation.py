@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> CompileCounter:
     """Counts the graphs that torch.compile traces; nothing is generated from them, and no call may be cut in two."""
+    torch._dynamo.reset()  # what tests before this one have compiled
     counter = CompileCounter()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter, fullgraph=True))
     return counter

@@ -20,30 +20,13 @@ from cosmos_core.data.samples import BrokenSample, load_image
 from cosmos_core.errors import RequestError
 from tests.core.test_data import samples
 from tests.core.test_data_loader import CONFIG, TOKENIZER, VIEWS, content
+from tests.helpers.processes import is_running, signals_after_fork, wait_until
 
 TWO = replace(CONFIG, workers=2)
 
 
 def processes(loader: LaneLoader) -> list[int]:
     return [process.pid for pool in loader.worker_pools for process in pool.iterator._workers]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_until(condition) -> bool:
-    """Whether it comes true; a bound on a test that hangs, not on a time."""
-    for _ in range(600):
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_torch_s_random_generator_is_left_alone():
@@ -68,6 +51,15 @@ def test_signals_meant_for_the_trainer_do_not_end_a_worker():
     assert found == expected
 
 
+def test_signals_that_come_before_a_worker_is_set_up_do_not_end_it():
+    expected = [content(b) for b in islice(open_loader(CONFIG, VIEWS, TOKENIZER, samples(16)).batches(), 2)]
+    with signals_after_fork(signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        loader = open_loader(TWO, VIEWS, TOKENIZER, samples(16))
+        found = [content(batch) for batch in islice(loader.batches(), 2)]
+    loader.close()
+    assert found == expected
+
+
 def test_closing_ends_the_workers_and_can_be_done_twice():
     loader = open_loader(TWO, VIEWS, TOKENIZER, samples(16))
     assert isinstance(loader, LaneLoader)
@@ -77,7 +69,7 @@ def test_closing_ends_the_workers_and_can_be_done_twice():
     loader.close()
     loader.close()
     del stream
-    assert wait_until(lambda: not any(map(is_running, workers)))
+    wait_until(lambda: not any(map(is_running, workers)))
 
 
 def test_a_worker_that_is_killed_is_one_line():
@@ -149,7 +141,7 @@ def test_workers_end_with_a_trainer_that_does_not_close_them(end: str):
         child.kill()
     _, errors = child.communicate()
     assert len(workers) == 2, errors
-    assert wait_until(lambda: not any(map(is_running, workers)))
+    wait_until(lambda: not any(map(is_running, workers)))
     if end == "returns":
         assert (child.returncode, errors) == (0, "")
 

@@ -150,8 +150,8 @@ def test_two_killed_ranks_end_bit_identical(world: Path, tmp_path: Path):
     def run(out: Path, kills: dict[int, Kill] | None = None) -> list[int]:
         ranks = start_ranks(command(world, out, "steps=16"), 2, kills)
         if kills:
-            for rank in kills:
-                assert ended(ranks[rank]) == -signal.SIGKILL
+            # where one is gone, the other may notice it before its own kill
+            assert -signal.SIGKILL in [ended(ranks[rank]) for rank in kills]
             for rank in ranks:  # as torchrun does once one of them is gone
                 rank.kill()
         return [ended(rank) for rank in ranks]

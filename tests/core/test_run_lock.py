@@ -13,7 +13,14 @@ import pytest
 
 from cosmos_core import file_locks, run_lock
 from cosmos_core.errors import RequestError
-from cosmos_core.files import TEMPORARY, atomic_path, atomic_write_text, remove_leftovers, temporary_folder
+from cosmos_core.files import (
+    TEMPORARY,
+    atomic_path,
+    atomic_write_text,
+    current_umask,
+    remove_leftovers,
+    temporary_folder,
+)
 from cosmos_core.run_lock import LOCK, RunLock, is_alive, locked, one_writer, process_record
 
 FORK = multiprocessing.get_context("fork")
@@ -58,7 +65,7 @@ def test_a_worker_that_outlives_its_killed_parent_keeps_no_lock(tmp_path: Path):
         RunLock(tmp_path)
         if os.fork() == 0:
             os.write(write, f"{os.getpid()}\n".encode())
-            time.sleep(60)
+            time.sleep(600)
 
     in_a_child(work)
     worker = int(os.read(read, 20))
@@ -119,7 +126,7 @@ def test_what_another_process_is_writing_stays(tmp_path: Path):
     with atomic_path(tmp_path / "a.txt") as temporary, temporary_folder(tmp_path / "b") as stage:
         process = FORK.Process(target=remove_leftovers, args=(tmp_path,))
         process.start()
-        process.join(60)
+        process.join(300)
         assert temporary.exists()
         assert stage.exists()
         temporary.write_text("whole")
@@ -138,6 +145,17 @@ def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path: Path):
     for name in ("x" * 250, "ä" * 125):
         atomic_write_text(tmp_path / name, "whole")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/thread-self/status").exists(), reason="needs /proc")
+def test_the_umask_is_asked_for_without_changing_it_for_other_threads(monkeypatch):
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", lambda mask: pytest.fail("a file that another thread makes now is everybody's"))
+            assert current_umask() == 0o027
+    finally:
+        os.umask(before)
 
 
 def test_one_process_at_a_time_writes_a_result_and_no_file_is_left(tmp_path: Path):

@@ -124,8 +124,8 @@ def blocked(descriptor: int) -> None:
 def test_a_signal_ends_a_wait_for_data_that_never_come(number: signal.Signals, monkeypatch):
     monkeypatch.setattr(module, "GRACE", 0.05)
     read, write = os.pipe()
-    threading.Timer(0.1, os.kill, [os.getpid(), number]).start()
     with Signals(World()) as signals:
+        threading.Timer(0.1, os.kill, [os.getpid(), number]).start()  # not before it is heard: it would end the tests
         with pytest.raises(StoppedWaiting), signals.waiting():
             blocked(read)
         assert signals.stop() == number

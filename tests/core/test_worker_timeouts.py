@@ -107,8 +107,8 @@ def test_what_is_heard_while_waiting_ends_the_wait(monkeypatch: pytest.MonkeyPat
 def test_a_worker_that_died_with_the_lock_of_the_end_does_not_stop_the_end():
     iterator = iter(loader(stops=False))
     next(iterator)
-    assert iterator._workers_done_event._cond.acquire(timeout=20)  # as a worker holds it that is killed while it looks
+    assert iterator._workers_done_event._cond.acquire(timeout=120)  # as a worker holds it that is killed while it looks
     ending = threading.Thread(target=worker_timeouts.end_workers, args=(iterator,), daemon=True)
     ending.start()
-    ending.join(60)
+    ending.join(300)
     assert not ending.is_alive()

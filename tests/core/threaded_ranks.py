@@ -18,7 +18,7 @@ class Table:
 
     def __init__(self, size: int) -> None:
         self.places: list[Any] = [None] * size
-        self.barrier = threading.Barrier(size, timeout=30)
+        self.barrier = threading.Barrier(size, timeout=300)
 
     def exchange(self, rank: int, value: Any) -> list[Any]:
         self.places[rank] = value

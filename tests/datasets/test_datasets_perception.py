@@ -163,6 +163,7 @@ def test_progress_of_decoding_is_shown_if_it_takes_long(tmp_path: Path, monkeypa
         return [n for description, n in shown if description == "decoding images"]
 
     assert decoding() == []
+    monkeypatch.setattr("cosmos_eval.progress.PATIENCE", 2.0)
     monkeypatch.setattr("cosmos_eval.progress.time.monotonic", itertools.count(0, 0.5).__next__)
     steps = decoding()
     assert (sum(steps), steps[0] > 1) == (12, True)

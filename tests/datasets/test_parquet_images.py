@@ -67,7 +67,7 @@ def test_a_forked_process_starts_anew(tmp_path: Path, reading):
     forty(tmp_path, group=40)
     images = datasets.read(define(tmp_path, "retrieval", READER)).images
     with reading.lock, ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        assert pool.submit(images[7].content).result(timeout=60) == encode_image(7)
+        assert pool.submit(images[7].content).result(timeout=300) == encode_image(7)
 
 
 def test_a_table_that_changes_after_it_was_hashed_is_refused(tmp_path: Path):

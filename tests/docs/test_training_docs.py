@@ -21,6 +21,7 @@ from tests.cli.test_cli_train import tiny  # noqa: F401 - a fixture
 from tests.core.siglip import put_distribution
 from tests.core.test_train import CONFIG
 from tests.helpers.documents import block, check_command, commands
+from tests.helpers.processes import free_port
 from tests.helpers.tiny_runs import coloured
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,11 +145,3 @@ def test_the_slurm_script_writes_a_checkpoint_and_queues_itself_again(tiny: Path
     assert (tmp_path / "requeued").read_text() == "requeue 17\n"
     assert said.count("stopped by SIGUSR1 after step") == 1, said
     assert (out / "last.pt").is_file()
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

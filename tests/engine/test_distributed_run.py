@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from cosmos_eval.run.options import RunOptions
 from cosmos_eval.tasks.segmentation.measure import evaluate_chunks
 from tests.helpers.killing import ended
 from tests.helpers.killing_runs import outcome, read_features
+from tests.helpers.processes import wait_until
 from tests.helpers.rank_runs import HERE, Batchwise, start, world
 from tests.helpers.worlds import captions_world
 
@@ -202,9 +202,7 @@ def test_a_bad_request_is_reported_once(suite, tmp_path):
 
 def test_sigterm_to_all_ranks_is_reported_once(suite, tmp_path):
     processes = start(command(suite, tmp_path / "out", "Slow"), 2, tmp_path / "output")
-    deadline = time.monotonic() + 60
-    while not all((tmp_path / f"output/{rank}.keys").exists() for rank in range(2)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: all((tmp_path / f"output/{rank}.keys").exists() for rank in range(2)), *processes)
     for process in processes:
         process.terminate()
     first, second = exit_codes(processes)

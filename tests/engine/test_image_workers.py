@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from cosmos_core import shared_memory
 from cosmos_core.errors import RequestError
+from cosmos_core.worker_timeouts import worker_batches
 from cosmos_eval.datasets.image_sources import ArrayImage
+from cosmos_eval.engine import image_loading
 from cosmos_eval.engine.image_loading import each_image, image_batches
+from tests.helpers.processes import signals_after_fork
 
 IMAGES = [ArrayImage(f"{i}", np.full((4, 4, 3), i, np.uint8)) for i in range(8)]
 
@@ -32,6 +36,14 @@ def test_a_killed_worker_is_reported_in_one_line():
     with pytest.raises(RequestError, match=r"^a worker that decodes images died .* fewer --workers; ") as caught:
         deque(image_batches(IMAGES, kill_worker, 4, 1), maxlen=0)
     assert "\n" not in str(caught.value)
+
+
+def test_a_worker_exits_silently_on_ctrl_c_that_came_before_it_was_set_up(monkeypatch, capfd):
+    monkeypatch.setattr(image_loading, "SECONDS", 1)
+    loader = DataLoader(list(range(4)), **image_loading._worker_options(1))
+    with signals_after_fork(signal.SIGINT), pytest.raises(RuntimeError, match="exited unexpectedly"):
+        next(iter(worker_batches(loader)))
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="workers must inherit the patched function")

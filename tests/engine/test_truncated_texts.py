@@ -175,7 +175,7 @@ def tokenizers(toybox):
 
 
 @pytest.mark.parametrize("library", ["cosmos", "open_clip"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(texts=st.lists(st.lists(st.sampled_from([*WORDS, "é", "a", "12.5", "!"]), max_size=40), min_size=1, max_size=8))
 def test_the_truncated_texts_are_those_counted_token_by_token(library, texts, tokenizers):
     model, tokens_of, context, special = tokenizers[library]

@@ -1,16 +1,19 @@
 """A few hundred mutated files through every reader; `python -m tests.fuzz` gives them as many as one likes."""
 
 import random
+import time
 import warnings
 from pathlib import Path
 
 import pytest
 
 from cosmos_core.errors import RequestError
+from tests.fuzz import running
 from tests.fuzz.mutations import BINARY, TEXT, mutate
 from tests.fuzz.running import (
     CHANGED,
     HEAVY,
+    HUNG,
     MEBIBYTES,
     OTHER,
     RAISED,
@@ -66,3 +69,14 @@ def test_each_outcome_is_told_by_what_the_reader_does(tmp_path: Path):
             raise RequestError("x.bin is damaged") from error
 
     assert told(refuse_for_memory) == HEAVY
+
+
+def test_readers_that_compute_or_wait_for_ever_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(running, "SECONDS", 0.01)
+
+    def compute(_: Path) -> None:
+        while True:
+            pass
+
+    for load in (compute, lambda _: time.sleep(600)):
+        assert outcome_of(Target("t", lambda _: [], load), tmp_path, "content")[0] == HUNG

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PATIENCE = 60.0
+PATIENCE = 120.0
+"""Seconds to wait for an answer or a state; a busy machine is not a failure."""
 # Descriptors 3 and 4 may be anything in the process that starts this one, so they are put in place behind a new start.
 STARTER = """
 import fcntl, os, sys
@@ -65,8 +66,11 @@ class Tab:
         self.refused: list[str] = []
         """Of the requests, those that the page's own policy stopped."""
         self._numbers: dict[str, str] = {}
+        self._loaded: set[str] = set()
+        """Documents whose load event has come, by their loaders."""
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the protocol and its answer."""
@@ -86,6 +90,8 @@ class Tab:
             self._numbers[said["requestId"]] = said["request"]["url"]
         elif event == "Network.loadingFailed" and said.get("blockedReason") == "csp":
             self.refused.append(self._numbers[said["requestId"]])
+        elif event == "Page.lifecycleEvent" and said["name"] == "load":
+            self._loaded.add(said["loaderId"])
 
     def open(self, path: Path, width: int = 1200, height: int = 900, dark: bool = False) -> None:
         """Open a file in a window of some size, and wait until it is drawn."""
@@ -96,8 +102,10 @@ class Tab:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         for seen in (self.complaints, self.requests, self.refused):
             seen.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        self.wait_for("document.readyState === 'complete' && location.protocol === 'file:'")
+        document = self.call("Page.navigate", url=path.resolve().as_uri())["loaderId"]
+        while document not in self._loaded:  # an expression could be answered by the document before
+            self.browser.take_message()
+        self.run("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(() => drawn())))")
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page; an error in it is raised here."""
@@ -162,6 +170,7 @@ class Browser:
             "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
             "--disable-extensions", "--disable-breakpad", "--force-prefers-reduced-motion", "--hide-scrollbars",
+            "--allow-pre-commit-input",  # else a press soon after a page was opened is dropped
             "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}", "about:blank",
         ]  # fmt: skip
         command = [sys.executable, "-c", STARTER, str(theirs_in), str(theirs_out), program, *options]
@@ -185,12 +194,17 @@ class Browser:
         }
         os.write(self.out, json.dumps(message).encode() + b"\0")
         while True:
-            said = self.message()
+            said = self.take_message()
             if said.get("id") == self.last:
                 assert "error" not in said, f"{method}: {said['error']}"
                 return said["result"]
-            if "method" in said and said.get("sessionId") in self.tabs:
-                self.tabs[said["sessionId"]].hear(said["method"], said["params"])
+
+    def take_message(self) -> dict[str, Any]:
+        """Wait for the next message; an event goes to its tab."""
+        said = self.message()
+        if "method" in said and said.get("sessionId") in self.tabs:
+            self.tabs[said["sessionId"]].hear(said["method"], said["params"])
+        return said
 
     def message(self) -> dict[str, Any]:
         while b"\0" not in self.buffer:

@@ -24,7 +24,8 @@ from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.file_server import FileServer, serving
 from tests.helpers.hub_server import COMMIT, HubServer, serving_hub
 
-FAST = Network(timeout=5.0, retries=1, backoff=0.0)
+FAST = Network(timeout=60.0, retries=1, backoff=0.0)
+"""Patient with a busy machine, and not with a server that fails."""
 HUB = "somebody/wds_tiny"
 COCO = (139, 285, 632)
 

@@ -1,11 +1,15 @@
 """A file server on 127.0.0.1 with Range, ETag and every fault that a test asks for."""
 
 import hashlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Condition
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 
@@ -35,6 +39,10 @@ class FileServer:
     """Bytes of the body after which the next requests lose their connection, one entry a request."""
     ranges: bool = True
     etags: bool = True
+    connections: set[socket.socket] = field(default_factory=set)
+    """That are open, or were opened by a client that has ended meanwhile."""
+    changed: Condition = field(default_factory=Condition)
+    """Of `connections`."""
 
     def url(self, path: str) -> str:
         return f"{self.address}/{path}"
@@ -45,6 +53,26 @@ class FileServer:
 
     def sent(self, path: str) -> int:
         return sum(request.sent for request in self.requests if request.path == path)
+
+    def close_connections(self) -> None:
+        """End those that clients keep for later: another server may get this port, and would not be asked."""
+        with self.changed:
+            for connection in self.connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def settle(self) -> None:
+        """Wait until every request of clients that were killed is in `requests`; no client may have a connection."""
+        address = urlsplit(self.address)
+        assert address.hostname
+        # connections are taken in their order: those before this one are counted when it is answered
+        connection = HTTPConnection(address.hostname, address.port, timeout=120)
+        connection.request("HEAD", "/settled")
+        connection.getresponse().read()
+        connection.close()
+        with self.changed:
+            assert self.changed.wait_for(lambda: not self.connections, timeout=120)
+        self.requests[:] = [request for request in self.requests if request.path != "settled"]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -102,15 +130,26 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     served: FileServer
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self.served.changed:
+            self.served.connections.add(request)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        super().process_request_thread(request, client_address)
+        with self.served.changed:
+            self.served.connections.discard(request)
+            self.served.changed.notify_all()
+
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that was killed is part of the tests."""
 
 
 @contextmanager
-def serving(files: dict[str, bytes] | None = None) -> Iterator[FileServer]:
+def serving(files: dict[str, bytes] | None = None, port: int = 0) -> Iterator[FileServer]:
     """A server of these files (path without a leading slash -> content) while the block runs."""
     served = FileServer(files or {})
-    with _Server(("127.0.0.1", 0), Handler) as server:
+    with _Server(("127.0.0.1", port), Handler) as server:
         server.served = served
         served.address = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -120,3 +159,4 @@ def serving(files: dict[str, bytes] | None = None) -> Iterator[FileServer]:
         finally:
             server.shutdown()
             thread.join()
+            served.close_connections()

@@ -96,9 +96,9 @@ class HubServer:
 
 
 @contextmanager
-def serving_hub(files: dict[str, bytes]) -> Iterator[HubServer]:
+def serving_hub(files: dict[str, bytes], port: int = 0) -> Iterator[HubServer]:
     """A hub with one repository of these files while the block runs; its address is `hub.server.address`."""
-    with serving() as server:
+    with serving(port=port) as server:
         hub = HubServer(server)
         for path, content in files.items():
             hub.put(path, content)

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import sys
 import tarfile
 import time
@@ -28,6 +27,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from tests.core.test_train import CONFIG
 from tests.helpers.fork_server import SERVER
+from tests.helpers.processes import free_port
 
 TIMES = ("seconds", "samples_per_second", "data_wait", "memory")
 SAVING = ("writing", "before the rename", "between the names", "after both names")
@@ -106,10 +106,7 @@ def start_ranks(
 
 def places(ranks: int) -> list[dict[str, str]]:
     """The variables that torchrun would set for each of these ranks."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
     return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from cosmos_eval.engine import rank_group
 from tests.helpers.fork_server import SERVER
 from tests.helpers.killing import fork_workers
 from tests.helpers.patch_models import Scale
+from tests.helpers.processes import free_port
 from tests.helpers.tiny_models import Colours
 
 HERE = "python:tests.helpers.rank_runs:"
@@ -116,13 +116,13 @@ class OtherWeights(Batchwise):
 
 
 class Slow(Batchwise):
-    """Takes its time for every batch of images."""
+    """Waits at every batch of images, until a signal comes."""
 
     digest = "510e" * 16
 
     def encode_image(self, x: Tensor) -> Tensor:
         found = super().encode_image(x)
-        time.sleep(0.5)
+        time.sleep(120)
         return found
 
 
@@ -135,10 +135,7 @@ def log(*keys: str) -> None:
 def start(arguments: list[str], ranks: int, folder: Path, **environment: str) -> list[Any]:
     """The processes of one start of the command; what rank r says goes to FOLDER/r and, to standard output, r.out."""
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
     processes = []
     for rank in range(ranks):
         own = {**(place if ranks > 1 else {}), "COSMOS_TEST_LOG": str(folder / str(rank)), **environment}

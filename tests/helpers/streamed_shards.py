@@ -138,7 +138,7 @@ def world(folder: Path, kind: str) -> Iterator[World]:
             patch.delenv(name, raising=False)
         patch.setenv("HF_TOKEN_PATH", "/nonexistent")
         patch.setenv("HF_ENDPOINT", hub.server.address)
-        patch.setattr("cosmos_eval.run.streaming.Network", lambda: Network(timeout=5, retries=1, backoff=0.0))
+        patch.setattr("cosmos_eval.run.streaming.Network", lambda: Network(timeout=60, retries=1, backoff=0.0))
         Batchwise.encoded = Other.encoded = 0
         yield World(kind, hub, folder)
 

@@ -52,7 +52,7 @@ class Slow(Colours):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         if os.environ.get("COSMOS_TEST_SLOW") in texts:
             Path(os.environ["COSMOS_TEST_MARK"]).touch()
-            time.sleep(120)
+            time.sleep(300)
         return super().encode_text(texts)
 
 
@@ -64,7 +64,7 @@ class SlowImages(Colours):
     def preprocess(self, image: Image.Image) -> Tensor:
         if get_worker_info() is not None:
             Path(os.environ["COSMOS_TEST_MARK"]).touch()
-            time.sleep(20)
+            time.sleep(120)
         return super().preprocess(image)
 
 

@@ -38,7 +38,7 @@ def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_wheel_is_used_and_not_the_checkout(installed):
     code = "import cosmos_core, cosmos_eval; print(cosmos_core.__file__); print(cosmos_eval.__file__)"
     done = subprocess.run(
-        [str(installed), "-c", code], cwd=installed.parent, capture_output=True, text=True, timeout=60
+        [str(installed), "-c", code], cwd=installed.parent, capture_output=True, text=True, timeout=300
     )
     assert all(str(installed.parents[1]) in line for line in done.stdout.splitlines()), done.stdout + done.stderr
 
@@ -73,6 +73,6 @@ def test_the_wheel_carries_its_presets_definitions_and_checkpoint(installed):
         "assert 'aria-sort' in assemble({}, '')\n"
     )
     done = subprocess.run(
-        [str(installed), "-c", code], cwd=installed.parent, capture_output=True, text=True, timeout=60
+        [str(installed), "-c", code], cwd=installed.parent, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr

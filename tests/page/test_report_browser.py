@@ -182,6 +182,7 @@ def test_points_of_a_curve_and_classes_tell_it_too(opened):
     opened.click("#curves tbody tr:last-child .number")
     assert opened.texts("dialog .statement")[0].startswith("75.0 % top1, 95 % interval [60.0, 100.0]")
     opened.key("Escape")
+    opened.wait_for("!document.querySelector('dialog').open")
     opened.click("#classes tbody .number")
     assert opened.texts("dialog .statement")[0].startswith("90.0 %")
 
@@ -218,6 +219,7 @@ def test_published_rows_stay_apart_below_and_averages_say_of_what(tab, with_refe
     assert tab.texts("dialog .statement") == ["31.23 as published, not measured here"]
     assert attack("source") in tab.texts("dialog dd")[0]
     tab.key("Escape")
+    tab.wait_for("!document.querySelector('dialog').open")
     tab.click("#leaderboard tbody tr:first-child td:last-child .number")
     assert tab.texts("dialog .statement")[0].startswith("20.0 macro mean of 2")
     assert tab.texts("dialog dt") == ["mean of", "flowers top-1", "words macro_accuracy"]

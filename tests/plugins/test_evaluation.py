@@ -314,7 +314,7 @@ def test_the_command_in_a_process_of_its_own(extras, fruit, tmp_path):
     """As a user calls it, with nothing of these tests."""
     words = ["run", "--model", "brightness:2", "--benchmark", "fruit-pairs", "--data-root", fruit, "--out", tmp_path]
     code = "from cosmos_eval.cli.main import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     record = json.loads(result_of(tmp_path, "brightness:2", "fruit-pairs").read_text())
     assert record["benchmark"]["plugins"] == {"reader": PLUGIN, "task": PLUGIN}

@@ -204,6 +204,7 @@ def test_the_records_name_the_data_and_its_size(measured):
 
 
 def test_no_path_of_this_machine_stands_in_a_record(measured, real_dir):
+    home = str(Path.home())
     for result in measured.values():
-        assert str(Path.home()) not in result.to_json()
+        assert home == "/" or home not in result.to_json()  # some users have no home
         assert str(real_dir) not in result.to_json()

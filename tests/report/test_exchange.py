@@ -386,6 +386,6 @@ def test_the_latex_compiles(tmp_path):
         rf"\documentclass{{article}}{fonts}\usepackage{{booktabs}}\begin{{document}}\input{{table}}\end{{document}}"
     )
     options = [] if "tectonic" in str(TEX) else ["-interaction=nonstopmode", "-halt-on-error"]
-    done = subprocess.run([str(TEX), *options, "page.tex"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([str(TEX), *options, "page.tex"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:]
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")

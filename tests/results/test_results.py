@@ -151,7 +151,8 @@ def test_a_folder_without_results_is_refused(tmp_path):
         read_results(tmp_path)
 
 
-def test_the_environment_names_versions_and_hardware_and_nobody():
+def test_the_environment_names_versions_and_hardware_and_nobody(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "somebody"))  # it is / for users without a home
     record = environment()
     assert {"torch", "numpy", "cosmos-eval"} <= set(record["packages"])
     assert record["hardware"]["cores"] >= 1

@@ -289,7 +289,7 @@ def killed_at(calls: int, work) -> bool:
     """Do some work in a process of its own that is killed as it moves its n-th file into place; whether it was."""
     child = os.fork()
     if child == 0:
-        signal.alarm(60)  # never a test that hangs
+        signal.alarm(600)  # never a test that hangs
         count, move = 0, Path.replace
 
         def counted(self, target):

@@ -72,7 +72,7 @@ def as_version_2(result: Result) -> str:
     return json.dumps({**record, "checksum": checksum(record)}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(result=records())
 def test_whatever_a_result_holds_reads_back_to_the_bit(tmp_path, result):
     path = write_result(tmp_path, result)
@@ -219,7 +219,7 @@ TEXT = make_result(warnings=("größer", "a\\b\n\t")).to_json().encode()
 OLD = as_version_1(make_result()).encode()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_damage_anywhere_is_refused_in_one_line_or_changes_nothing(tmp_path, data):
     whole = data.draw(st.sampled_from([TEXT, TEXT, OLD]))

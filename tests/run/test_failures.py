@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from cosmos_eval.results.store import read_result
 from cosmos_eval.results.versions import with_checksum
 from tests.helpers.fork_server import SERVER
 from tests.helpers.killing import ended, start, work
+from tests.helpers.processes import wait_until
 from tests.helpers.worlds import captions_world, classes_world, edit_json
 
 COLOURS = "python:tests.helpers.tiny_models:Colours"
@@ -164,11 +164,9 @@ def test_a_stopped_run_resumes(tmp_path, number, code):
     ]  # fmt: skip
     environment = {"COSMOS_TEST_MARK": str(mark), "COSMOS_TEST_SLOW": "second image 0, caption 0"}
     process = start(command, log=tmp_path / "log", environment=environment)
-    deadline = time.monotonic() + 120
-    while not mark.exists() and time.monotonic() < deadline and process.is_alive():
-        time.sleep(0.05)
+    wait_until(mark.exists, process)
     os.kill(process.pid, number)
-    assert ended(process, timeout=60) == code
+    assert ended(process) == code
     assert "Traceback" not in (tmp_path / "log").read_text()
     assert results(tmp_path / "out") == ["first"]
     assert_whole(tmp_path / "out")
@@ -176,7 +174,7 @@ def test_a_stopped_run_resumes(tmp_path, number, code):
     before = finished.stat().st_mtime_ns
 
     environment["COSMOS_TEST_SLOW"] = ""
-    assert ended(start(command, log=tmp_path / "log", environment=environment), timeout=120) == 0
+    assert ended(start(command, log=tmp_path / "log", environment=environment)) == 0
     assert results(tmp_path / "out") == ["first", "second"]
     assert finished.stat().st_mtime_ns == before  # it was kept, not computed again
 
@@ -191,11 +189,9 @@ def test_a_signal_to_all_processes_of_a_run_is_reported_once(tmp_path, number, c
     log = tmp_path / "log"
     process = SERVER.Process(target=work_as_group, args=(command, log, {"COSMOS_TEST_MARK": str(mark)}))
     process.start()
-    deadline = time.monotonic() + 120
-    while not mark.exists() and time.monotonic() < deadline and process.is_alive():
-        time.sleep(0.05)
+    wait_until(mark.exists, process)
     os.killpg(process.pid, number)
-    assert ended(process, timeout=60) == code
+    assert ended(process) == code
     err = log.read_text()
     assert [line for line in err.splitlines() if "DataLoader" in line or "Traceback" in line or "rror" in line] == []
     assert err.count("finished work is kept") == 1

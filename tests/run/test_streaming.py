@@ -1,15 +1,17 @@
 """Data that are evaluated while they are downloaded: the numbers of data on disk, on a bounded disk."""
 
+import os
 import time
-from typing import Any
 
 import pytest
+from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.results.store import read_result
 from tests.helpers.file_server import Handler, Request
 from tests.helpers.hub_server import COMMIT
+from tests.helpers.processes import wait_until
 from tests.helpers.streamed_shards import (
     IN_SHARD,
     KINDS,
@@ -85,8 +87,11 @@ def test_without_a_feature_cache_the_numbers_are_the_same(served, tmp_path):
 def test_at_most_three_shards_are_on_disk_at_any_time(served, tmp_path, monkeypatch):
     most, out = [0], tmp_path / "out"
 
-    def count(*_: Any) -> None:
-        most[0] = max(most[0], len([*out.glob(".stream*/test/*.tar"), *out.glob(".stream*/test/*.tar.part")]))
+    def count() -> None:
+        for folder in out.glob(".stream*/test"):
+            # in one look: between two a shard may go and the next one come
+            names = os.listdir(folder)  # noqa: PTH208
+            most[0] = max(most[0], sum(name.endswith((".tar", ".tar.part")) for name in names))
 
     answer = served.hub.server.faults
 
@@ -96,7 +101,14 @@ def test_at_most_three_shards_are_on_disk_at_any_time(served, tmp_path, monkeypa
 
     served.hub.server.faults = counting
     encode = Batchwise.encode_image
-    monkeypatch.setattr(Batchwise, "encode_image", lambda self, x: (time.sleep(0.05), count(), encode(self, x))[2])
+
+    def encode_beside_downloads(self: Batchwise, x: Tensor) -> Tensor:
+        wait_until(lambda: (count(), most[0] > 1)[1])  # the first batch comes before the second shard
+        time.sleep(0.05)
+        count()
+        return encode(self, x)
+
+    monkeypatch.setattr(Batchwise, "encode_image", encode_beside_downloads)
     run(served.streamed(), out)
     assert 2 <= most[0] <= 3
     assert not [*out.glob(".stream*")]

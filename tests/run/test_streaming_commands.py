@@ -13,6 +13,7 @@ from cosmos_eval.results.store import read_result
 from tests.helpers.fetch_sources import Internet, small_internet
 from tests.helpers.file_server import Handler, Request
 from tests.helpers.hub_server import COMMIT
+from tests.helpers.processes import wait_until
 from tests.helpers.rank_runs import HERE, start
 from tests.helpers.streamed_shards import (
     SHARDS,
@@ -82,6 +83,7 @@ def test_a_killed_run_goes_on_with_the_same_bits_and_leaves_no_shard(served, tmp
     out = tmp_path / "out"
     assert started(served, out, "Dying") == [-9]
     assert len([*out.glob(".stream*")]) == 1
+    served.hub.server.settle()  # a request of the killed process may still be on its way
     served.forget()
     assert started(served, out, "Batchwise") == [0]
     assert not [*out.glob(".stream*")]
@@ -117,6 +119,7 @@ def test_ten_kills_at_random_requests_end_with_the_same_bits_and_no_shard(served
         def kill(request: Request, handler: Handler, left: list[int] = left, pids: list[int] = pids) -> bool:
             left[0] -= 1
             if left[0] == 0:
+                wait_until(lambda: pids)
                 os.kill(pids[0], signal.SIGKILL)
             return answer(request, handler)
 

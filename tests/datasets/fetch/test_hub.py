@@ -10,11 +10,12 @@ from cosmos_eval.datasets.fetch import hub
 from cosmos_eval.datasets.fetch.errors import FetchError
 from cosmos_eval.datasets.fetch.transfer import Network, download
 from tests.helpers.hub_server import COMMIT, HubServer, serving_hub
+from tests.helpers.processes import free_port
 
 SHARD = bytes(range(256)) * 20
 FILES = {"test/0.tar": SHARD, "test/nshards.txt": b"1\n", "train/0.tar": SHARD[::-1], "classnames.txt": b"cat\n\ndog\n"}
 REPOSITORY = "somebody/wds_tiny"
-FAST = Network(timeout=5.0, retries=1, backoff=0.0, sleep=lambda seconds: None)
+FAST = Network(timeout=60.0, retries=1, backoff=0.0, sleep=lambda seconds: None)
 
 
 @pytest.fixture
@@ -33,6 +34,18 @@ def refusal(kind: str, question) -> str:
     assert refused.value.kind == kind, refused.value
     assert "\n" not in str(refused.value)
     return str(refused.value)
+
+
+def test_a_server_that_gets_the_port_of_another_one_is_the_one_that_is_asked(monkeypatch: pytest.MonkeyPatch):
+    """Clients keep connections, which the threads of an ended server would go on to answer."""
+    files, port = {"classnames.txt": b"cat\n"}, free_port()
+    with serving_hub(FILES, port) as first:
+        monkeypatch.setenv("HF_ENDPOINT", first.server.address)
+        assert len(hub.list_files(REPOSITORY, COMMIT, ["*"])) == len(FILES)
+    with serving_hub(files, port) as second:
+        assert second.server.address == first.server.address
+        assert [file.path for file in hub.list_files(REPOSITORY, COMMIT, ["*"])] == list(files)
+        assert len(second.server.requests) == 1
 
 
 def test_files_that_are_asked_for_arrive_with_the_checksums_of_the_hub(served: HubServer, tmp_path: Path):

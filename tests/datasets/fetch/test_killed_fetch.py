@@ -1,13 +1,15 @@
 """A fetch that is killed at random moments and started again: the same bytes, none of them asked for twice."""
 
+import math
 import os
 import random
 import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
+from threading import Condition, Event
 from typing import Any
 
 import pytest
@@ -20,11 +22,34 @@ from tests.helpers.fetch_sources import FAST, Internet, contents, hub_files, sma
 from tests.helpers.file_server import FileServer, Handler, Request
 from tests.helpers.fork_server import SERVER
 from tests.helpers.killing import ended
+from tests.helpers.processes import wait_until
 
 NAMES = ("tiny-wds", "tiny-coco", "tiny-stuff")
 PIECE, PAUSE = 4000, 0.004
-pieces_sent = [0]
-"""Of large files, by all servers: the clock of the kills, which no busy machine makes slower."""
+
+
+@dataclass
+class Clock:
+    """Pieces of large files that all servers have sent: the clock of the kills, which no busy machine makes slower."""
+
+    pieces: int = 0
+    stops_at: float = math.inf
+    """When so many were sent, no more are until this is set anew."""
+    changed: Condition = field(default_factory=Condition)
+
+    def tick(self) -> None:
+        """Count a piece that is about to be sent, or wait until it may be."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.pieces < self.stops_at)
+            self.pieces += 1
+
+    def stop_at(self, pieces: float) -> None:
+        with self.changed:
+            self.stops_at = pieces
+            self.changed.notify_all()
+
+
+CLOCK = Clock()
 
 
 def fetch_in_process(
@@ -57,8 +82,8 @@ def slow(served: FileServer, others: Callable[[Request, Handler], bool]) -> Call
             handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         handler.end_headers()
         for at in range(start, len(body), PIECE):
+            CLOCK.tick()
             handler.wfile.write(body[at : at + PIECE])
-            pieces_sent[0] += 1
             time.sleep(PAUSE)
         return True
 
@@ -86,9 +111,7 @@ def start(internet: Internet, root: Path) -> Any:
     arguments = (root, internet.folder / "large.yaml", definitions, ready, output, dict(os.environ))
     process = SERVER.Process(target=fetch_in_process, args=arguments)
     process.start()
-    while not ready.exists() and process.is_alive():
-        time.sleep(0.001)
-    assert ready.exists(), output.read_text()
+    wait_until(ready.exists, process)
     return process
 
 
@@ -98,10 +121,9 @@ def received(root: Path) -> dict[str, int]:
     return {path.name.removesuffix(".part"): path.stat().st_size for path in paths if path.is_file()}
 
 
-def wait_for_pieces(process: Any, count: int) -> None:
-    """Until the servers have sent so many more pieces, or the process has ended."""
-    goal = pieces_sent[0] + count
-    while pieces_sent[0] < goal and process.is_alive():
+def wait_for_stop(process: Any, root: Path) -> None:
+    """Until the servers send no more and what they have sent is on its way to the disk, or the process has ended."""
+    while process.is_alive() and not (CLOCK.pieces >= CLOCK.stops_at and any(root.rglob("*.part"))):
         time.sleep(0.001)
 
 
@@ -110,19 +132,21 @@ def test_a_fetch_that_is_killed_goes_on_where_it_stopped(tmp_path: Path, kills: 
     draw = random.Random(kills)
     with small_internet(tmp_path / "definitions") as internet:
         make_large(internet)
-        pieces_sent[0] = 0
+        CLOCK.pieces = 0
         fetch(internet.plan(tmp_path / "whole", *NAMES, table=internet.table), network=FAST)
-        expected, pieces = contents(tmp_path / "whole"), pieces_sent[0]
+        expected, pieces = contents(tmp_path / "whole"), CLOCK.pieces
         servers = (internet.server, internet.hub.server)
         root, wrong, unfinished = tmp_path / "data", [], 0
         for _ in range(kills):
             before = {server.address: len(server.requests) for server in servers}
             on_disk = received(root)
+            CLOCK.stop_at(CLOCK.pieces + draw.randrange(1, 2 * pieces // kills))
             process = start(internet, root)
-            wait_for_pieces(process, draw.randrange(2 * pieces // kills))
+            wait_for_stop(process, root)
             time.sleep(draw.uniform(0, 0.02))
             process.kill()
             process.join()
+            CLOCK.stop_at(math.inf)
             wrong += asked_twice(servers, before, on_disk)
             unfinished += any(root.rglob("*.part"))
             visible = contents(root)
@@ -134,7 +158,7 @@ def test_a_fetch_that_is_killed_goes_on_where_it_stopped(tmp_path: Path, kills: 
         before = {server.address: len(server.requests) for server in servers}
         on_disk = received(root)
         process = start(internet, root)
-        assert ended(process, timeout=120) == 0, (internet.folder / "output").read_text()
+        assert ended(process) == 0, (internet.folder / "output").read_text()
         wrong += asked_twice(servers, before, on_disk)
         assert wrong == []
         print(f"{unfinished} of {kills} kills left unfinished downloads")
@@ -159,14 +183,21 @@ def test_ctrl_c_ends_the_threads_at_once(tmp_path: Path):
         begun = Event()
         answer = internet.server.faults
 
-        def hanging(request: Request, handler: Handler) -> bool:
-            if request.path == "zips/val2017.zip":
-                begun.set()
-            return answer(request, handler)
+        def endless(request: Request, handler: Handler) -> bool:
+            """A byte at a time: a quarter of an hour for the archive."""
+            if request.path != "zips/val2017.zip":
+                return answer(request, handler)
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(internet.server.files[request.path])))
+            handler.end_headers()
+            begun.set()
+            while True:
+                handler.wfile.write(b"?")
+                time.sleep(PAUSE)
 
-        internet.server.faults = hanging
+        internet.server.faults = endless
         process = start(internet, tmp_path / "data")
-        assert begun.wait(20)
+        assert begun.wait(120)
         os.kill(process.pid, signal.SIGINT)
-        assert ended(process, timeout=20) != 0
+        assert ended(process, timeout=120) != 0
         assert not (tmp_path / "data/coco/images").exists()
