@@ -17,7 +17,7 @@ from cosmos_eval.models.spec import MODELS, model_kind, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, read_suite
 from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.suite import Suite
-from cosmos_eval.report.board_references import MEAN_OF
+from cosmos_eval.report.exchange_open_clip import MEAN_OF
 from cosmos_eval.results.record import Result
 
 REPRODUCED, WITHIN, MISSED, NOT_RUN = "reproduced", "within", "missed", "not run"

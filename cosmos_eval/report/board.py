@@ -126,14 +126,14 @@ def board_of(
     columns = column_table(full, suite)
     cells = _measured_cells(full, columns)
     rows, cells = _ranked_rows(full, columns, cells)
-    columns, cells, averages = average_columns(columns, cells, suite, find_interval)
+    columns, cells = average_columns(columns, cells, suite, find_interval)
     cells["place"] = _top_two(cells, columns)
     rows["kind"], rows["source"] = MEASURED, ""
     cells["decimals"], cells["source"] = pd.array([pd.NA] * len(cells), dtype="Int64"), ""
     cells["started"] = cells["started"].fillna("")  # averages have no time
     remarks += [*repeat_remarks, *_precisions(rows)]
     if references is not None:
-        reference_rows, reference_cells, reference_remarks = place_references(references, columns, len(rows), averages)
+        reference_rows, reference_cells, reference_remarks = place_references(references, columns, len(rows))
         rows = pd.concat([rows, reference_rows.assign(kind=PUBLISHED)]) if len(reference_rows) else rows
         cells = pd.concat([cells, reference_cells], ignore_index=True) if len(reference_cells) else cells
         remarks += reference_remarks

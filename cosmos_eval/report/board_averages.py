@@ -20,13 +20,9 @@ Members = Sequence[Sequence[int]]
 """The columns that an average reads, of each of its benchmarks; the mean of one benchmark's columns counts once."""
 
 
-CompleteAverages = Sequence[tuple[int, Members]]
-"""(column of an average, the columns that it reads) of each average whose columns all exist."""
-
-
 def average_columns(
     columns: pd.DataFrame, cells: pd.DataFrame, suite: Suite | None, find_interval: FindInterval | None = None
-) -> tuple[pd.DataFrame, pd.DataFrame, CompleteAverages]:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Put the suite's averages behind the columns of their task, and their cells among the cells.
 
     An average is over the suite's own protocols; of data sets with different fingerprints it takes the one that most
@@ -40,7 +36,7 @@ def average_columns(
         find_interval: computes the interval of an average; None: averages have none.
     """
     if suite is None or not suite.averages:
-        return columns, cells, []
+        return columns, cells
     table: list[tuple[int, dict[str, Any]]] = [(number, row) for number, row in enumerate(columns.to_dict("records"))]
     complete: list[tuple[int, Members]] = []  # index of an average in `table`, and the columns that it averages
     last_index_of_task = {row["task"]: number for number, row in table}
@@ -63,11 +59,7 @@ def average_columns(
     metrics = columns["metric"].to_dict()
     parts = [cells.assign(column=cells["column"].map(new_index))]
     parts += [_means(cells, metrics, members, new_index[number], find_interval) for number, members in complete]
-    averages = [
-        (new_index[number], [[new_index[column] for column in found] for found in members])
-        for number, members in complete
-    ]
-    return all_columns, pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True), averages
+    return all_columns, pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
 def _find_members(

@@ -12,7 +12,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_text
-from cosmos_eval.report.board_references import COLUMNS, MEAN_OF
+from cosmos_eval.report.board_references import COLUMNS
 
 NAMED = ("name", "pretrained")
 """The first two columns: architecture and tag."""
@@ -60,6 +60,8 @@ GROUPS = {
     "GeoDE": ("geode-wds", "worst region/top1"),
 }
 """Columns with other metrics (DataComp's list of tasks); all others report top-1 accuracy."""
+MEAN_OF = " & "
+"""Between metrics whose mean is printed."""
 RETRIEVAL = {"Flickr": "flickr30k-test-retrieval", "MSCOCO": "coco-karpathy-retrieval"}
 DIRECTIONS = {"image retr.": "text_to_image", "text retr.": "image_to_text"}
 
@@ -133,7 +135,7 @@ def read_open_clip(path: Path) -> pd.DataFrame:
 
 
 def _rows(path: Path, lines: list[list[str]]) -> Iterator[dict[str, Any]]:
-    header, our_columns = lines[0], known_columns() | columns_of_38()
+    header, our_columns = lines[0], known_columns()
     if tuple(header[:2]) == NAMED_MULTILINGUAL:
         our_columns = {column: multilingual_column(column) for column in header}
     for number, line in enumerate(lines[1:], 2):

@@ -10,7 +10,7 @@ from cosmos_eval.models.spec_kinds.flair import RELEASED_FLAIR
 from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.published.figures import COLUMNS, published
-from cosmos_eval.report.board_references import MEAN_OF
+from cosmos_eval.report.exchange_open_clip import MEAN_OF
 from tests.tools import published_numbers
 from tests.tools.published_words import benchmarks_of, spec_of
 

@@ -13,11 +13,9 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval.protocol.benchmark import read_suite
 from cosmos_eval.protocol.suite import Average, Suite
-from cosmos_eval.published.references import read_references
-from cosmos_eval.report.board import Board, board_of, make_board
-from cosmos_eval.report.board_references import MEAN_OF
+from cosmos_eval.report.board import board_of, make_board
 from cosmos_eval.report.cells import average_lines, metric_head, task_heading
-from cosmos_eval.report.exchange_open_clip import columns_of_38
+from cosmos_eval.report.exchange_open_clip import MEAN_OF, columns_of_38
 from cosmos_eval.report.names import short
 from cosmos_eval.results.store import read_results
 from tests.helpers.average_results import write_result
@@ -126,39 +124,6 @@ def test_the_averages_of_open_clips_table_are_those_that_it_prints():
     assert len(ours) == len(printed) == 121
     assert ours.keys() == printed.keys()
     assert max(abs(ours[name] - printed[name]) for name in ours) <= 1e-4
-    published = average_of_rows(make_board([], read_references([str(path)]), datacomp))
-    assert published.keys() == printed.keys()
-    assert max(abs(published[name] - printed[name]) for name in printed) <= 1e-4
-
-
-def average_of_rows(board: Board) -> dict[str, float]:
-    """The average of each row that has one, of a board with one average."""
-    (column,) = board.columns.index[board.columns["kind"] == "average"]
-    cells = board.cells[board.cells["column"] == column]
-    return {board.rows.at[cell.row, "label"]: cell.value for cell in cells.itertuples()}
-
-
-def test_a_published_row_has_the_average_if_it_has_a_value_for_each_benchmark(tmp_path):
-    """It had none. open_clip prints one value for both directions of retrieval."""
-    (tmp_path / "mine.yaml").write_text(
-        "benchmarks: [imagenet1k-wds, flickr30k-test-retrieval]\n"
-        "headline: {flickr30k-test-retrieval: [image_to_text_recall@1, text_to_image_recall@1]}\n"
-        "averages: [{name: both, benchmarks: [imagenet1k-wds, flickr30k-test-retrieval]}]\n"
-    )
-    (tmp_path / "table.csv").write_text(
-        "name,pretrained,ImageNet 1k,Flickr\nonly,flickr,,0.5\nA,whole,0.6834,0.7218\nA,half,0.6705,\n"
-    )
-    (tmp_path / "directions.csv").write_text(
-        "name,pretrained,ImageNet 1k,Flickr image retr. R@1,Flickr text retr. R@1\nB,two,0.5,0.6,0.8\n"
-    )
-    references = read_references([str(tmp_path / "table.csv"), str(tmp_path / "directions.csv")])
-    board = make_board([], references, read_suite(tmp_path / "mine.yaml"))
-    both = (0.6834 + 0.7218) / 2
-    assert average_of_rows(board) == pytest.approx({"A whole": both, "B two": (0.5 + (0.6 + 0.8) / 2) / 2})
-    assert board.rows["label"].tolist() == ["A whole", "A half", "B two"]
-    assert "both: for published rows, the mean of their printed values." in board.remarks
-    (cell,) = board.cells[board.cells["value"].sub(both).abs() < 1e-9].itertuples()
-    assert (cell.decimals, math.isnan(cell.low)) == (2, True)
 
 
 def test_open_clips_suite_prints_the_metrics_that_open_clip_prints():
