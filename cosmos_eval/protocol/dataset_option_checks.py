@@ -41,9 +41,34 @@ def with_test_split(source: Source, dataset: dict[str, Any], task: TaskInfo) -> 
     splits = dataset.get("splits")
     if not task.splits or not isinstance(splits, dict) or EVALUATED not in splits:
         return dataset
-    check_type(source, ("dataset", "splits", EVALUATED), splits[EVALUATED], dict)
+    _check_split_options(source, EVALUATED, splits[EVALUATED])
     others = {name: options for name, options in splits.items() if name != EVALUATED}
     return {**dataset, **splits[EVALUATED], "splits": others}
+
+
+def refuse_misplaced_split(source: Source, definition: dict[str, Any], task: TaskInfo) -> None:
+    """Raise RequestError if a split of the task stands beside `dataset` instead of below `dataset.splits`."""
+    for key in definition:
+        if key in _splits_of(task):
+            raise source.refuse((key,), _where_splits_belong(task, key))
+
+
+def _splits_of(task: TaskInfo) -> tuple[str, ...]:
+    """Names of the splits that a definition can give options of; none for a task of one split."""
+    return (*task.splits, *task.optional_splits, EVALUATED) if task.splits else ()
+
+
+def _where_splits_belong(task: TaskInfo, name: str) -> str:
+    needed = ", ".join(f"{split}: {{path: ...}}" for split in (*task.splits, EVALUATED))
+    return f"the split {name} belongs below splits: write dataset: {{reader: ..., splits: {{{needed}}}}}"
+
+
+def _check_split_options(source: Source, name: str, options: Any) -> None:
+    if not isinstance(options, dict):
+        raise source.refuse(
+            ("dataset", "splits", name),
+            f"the split {name} must be a map of options, such as {{path: {name}}}, not {short_repr(options)}",
+        )
 
 
 def check_dataset(source: Source, definition: dict[str, Any], task: TaskInfo) -> None:
@@ -53,6 +78,9 @@ def check_dataset(source: Source, definition: dict[str, Any], task: TaskInfo) ->
         raise source.refuse(("dataset",), "the key 'reader' is missing in dataset")
     check_type(source, ("dataset", "reader"), dataset["reader"], str)
     info = _reader_of(source, ("dataset", "reader"), dataset["reader"])
+    misplaced = [key for key in dataset if key in _splits_of(task) and info.kind(key) is None]
+    if misplaced:
+        raise source.refuse(("dataset", misplaced[0]), _where_splits_belong(task, misplaced[0]))
     missing = [key for key in info.required if key not in dataset]
     if missing and task.splits and "splits" in dataset:
         raise source.refuse(
@@ -150,7 +178,7 @@ def _check_splits(source: Source, dataset: dict[str, Any], info: ReaderInfo, tas
         if name not in (*task.splits, *task.optional_splits):
             known = (*task.splits, *task.optional_splits)
             raise source.refuse(at, f"{task.name} has no split {short_repr(name)}{near(str(name), known)}")
-        check_type(source, at, options, dict)
+        _check_split_options(source, name, options)
         readers[name] = info
         if "reader" in options:
             check_type(source, (*at, "reader"), options["reader"], str)

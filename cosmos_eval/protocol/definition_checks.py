@@ -6,7 +6,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.plugins import off_note
 from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import close, near
-from cosmos_eval.protocol.dataset_option_checks import check_dataset, with_test_split
+from cosmos_eval.protocol.dataset_option_checks import check_dataset, refuse_misplaced_split, with_test_split
 from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.known_differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
@@ -41,6 +41,8 @@ def check_definition(source: Source) -> dict[str, Any]:
         raise source.refuse((), "a definition is a map with the keys " + ", ".join(REQUIRED_KEYS))
     info = _task_of(source, definition)
     task_keys = {info.settings_key: dict} if info is not None and info.settings_key else {}
+    if info is not None:
+        refuse_misplaced_split(source, definition, info)
     unknown = [key for key in definition if key not in {**REQUIRED_KEYS, **OPTIONAL_KEYS, **task_keys}]
     # Only for unknown keys, as _settings_keys imports all built-in tasks.
     of_other_tasks = [key for key in unknown if isinstance(key, str) and key in _settings_keys()]

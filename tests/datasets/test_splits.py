@@ -110,6 +110,13 @@ def test_whatever_a_split_lacks_is_reported_with_its_name(learning, folder):
         (("{path: train}", "{path: train, expected: {imgs: 6}}"), "unknown key 'imgs' in expected; for learning it"),
         (("{path: train}", "{path: train, expected: {images: 0}}"), "expected images must be at least 1"),
         (("task: learning", "task: classification"), "unknown key 'splits' in dataset"),
+        (("train: {path: train}", "train: train"), "the split train must be a map of options, such as {path: train}"),
+        (("train: {path: train}", "train: {path: train}\n    test: test"), "the split test must be a map of options"),
+        (
+            ("  splits:\n    train: {", "  train: {"),
+            "the split train belongs below splits: write dataset: {reader: ...",
+        ),
+        (("  splits:\n    train: {", "train: {"), "the split train belongs below splits: write dataset: {reader"),
     ],
 )
 def test_a_definition_names_the_splits_that_its_task_needs(learning, folder, change, message):
