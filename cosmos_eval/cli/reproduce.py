@@ -44,6 +44,8 @@ def reproduce(
 
     from cosmos_core.errors import RequestError
     from cosmos_core.files import atomic_write_text
+    from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.progress import use_reporter
     from cosmos_eval.protocol.benchmark import read_suite
     from cosmos_eval.published import reproduce as reproduction
     from cosmos_eval.published import tables as reproduction_tables
@@ -58,7 +60,8 @@ def reproduce(
     if results is not None and not folder.is_dir():
         raise RequestError(f"no folder {folder}; give the --out folder of a run, or leave --results out")
     measured = read_results(folder) if folder.is_dir() and any(result_paths(folder)) else []
-    compared = reproduction.reproduce(suite, measured, model or (), secondary)
+    with use_reporter(make_reporter()):  # an average reads the samples of its benchmarks
+        compared = reproduction.reproduce(suite, measured, model or (), secondary)
     of_suite = {benchmark.name for benchmark in read_suite(suite).benchmarks}
     refuse_unchecked([result for result in measured if result.benchmark.name in of_suite], allow_unchecked)
     print(reproduction_tables.render(compared, "md", str(folder)), end="")

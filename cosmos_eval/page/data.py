@@ -151,6 +151,7 @@ def leaderboard_data(board: Board, groups: Pool) -> dict[str, Any]:
             "about": about(board, column.Index),
             "of": list(column.of),
             "ofMetrics": [list(metrics) for metrics in column.of_metrics],
+            "ofWeights": list(column.of_weights),
             "lowerIsBetter": not column.higher_is_better,
         }
         for column in headline.itertuples()

@@ -200,7 +200,8 @@ def with_references(tmp_path_factory) -> Path:
     benchmarks = tuple(
         SimpleNamespace(**known.record(), metrics={"primary": PRIMARY[known.task]}) for known in prints.values()
     )
-    suite = Suite("mine", benchmarks, (Average("mean of two", ("flowers", "words"), "primary"),))  # type: ignore[arg-type]
+    average = Average("mean of two", ("flowers", "words"), "primary", weights={"words": 3.0})
+    suite = Suite("mine", benchmarks, (average,))  # type: ignore[arg-type]
     row = {
         "paper": attack("paper"), "model": attack("model"), "benchmark": "flowers", "metric": "top1", "value": 0.3123,
         "decimals": 2, "source": attack("source"), "fingerprint": prints["flowers"].fingerprint,
@@ -222,7 +223,9 @@ def test_published_rows_stay_apart_below_and_averages_say_of_what(tab, with_refe
     tab.wait_for("!document.querySelector('dialog').open")
     tab.click("#leaderboard tbody tr:first-child td:last-child .number")
     assert tab.texts("dialog .statement")[0].startswith("20.0 macro mean of 2")
+    assert tab.texts("dialog .statement")[0].endswith("with their weights")
     assert tab.texts("dialog dt") == ["mean of", "flowers top-1", "words macro_accuracy"]
+    assert tab.texts("dialog dd")[0] == "flowers (top1; weight 1), words (macro_accuracy; weight 3)"
     assert attack("model") not in tab.texts("#tasks .row-label")
     assert (tab.run("window.pwned"), tab.complaints) == (None, [])
 

@@ -113,6 +113,7 @@ function openAverage(row, column, text) {
   const isPart = (member) =>
     member.kind === "metric" &&
     column.ofMetrics[column.of.indexOf(data.groups[member.group]?.name)]?.includes(member.metric);
+  const isWeighted = new Set(column.ofWeights).size > 1;
   const parts = data.columns
     .map((member, number) => ({ member, cell: data.cells.find((cell) => cell[0] === row && cell[1] === number) }))
     .filter(({ member, cell }) => cell && isPart(member));
@@ -123,10 +124,10 @@ function openAverage(row, column, text) {
       "p",
       { class: "statement" },
       el("strong", {}, text),
-      ` ${column.about}; made from the numbers of its benchmarks, each with the same weight`,
+      ` ${column.about}; made from the numbers of its benchmarks, ${isWeighted ? "with their weights" : "each with the same weight"}`,
     ),
     block("Benchmarks", [
-      ["mean of", column.of.map((name, number) => `${name} (${column.ofMetrics[number].join(", ")})`)],
+      ["mean of", column.of.map((name, number) => `${name} (${column.ofMetrics[number].join(", ")}${isWeighted ? `; weight ${column.ofWeights[number]}` : ""})`)],
       ...parts.map(({ member, cell }) => [member.title, shown(member.metric, cell[2])]),
     ]),
   );
