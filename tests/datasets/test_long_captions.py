@@ -39,6 +39,7 @@ PUBLISHED = {
     "dci-short": {"images": 7805, "texts": 7805},
     "sharegpt4v-1k": {"images": 1000, "texts": 1000},
     "sharegpt4v-10k": {"images": 10000, "texts": 10000},
+    "sharegpt4v-1k-longclip": {"images": 1000, "texts": 1000},
 }
 """What the authors say, and nothing where it was not read."""
 
