@@ -149,6 +149,11 @@ def test_a_recipe_works_as_a_plugin(title: str, folder: Path, monkeypatch: pytes
         assert all(name in output for group in entries.values() for name in group)
         assert "my-plugins 1.0" in output
     check(title, folder)
+    if title == "A reader":  # it ended with a TypeError in a probe, which has no prompts
+        splits = "dataset: {reader: csv-labels, splits: {train: {path: labels.csv}, test: {path: labels.csv}}}"
+        probe = f"name: mine\nversion: 1\ntask: probe\n{splits}\nmetrics: {{primary: top1}}\n"
+        (folder / "probe.yaml").write_text(probe)
+        assert run_command(["data", "check", "probe.yaml", "--data-root", "data"]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("title", recipes())
