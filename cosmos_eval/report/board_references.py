@@ -76,7 +76,8 @@ Parts = Mapping[frozenset[int], int]
 
 def _columns_of_means(ids: pd.DataFrame, metrics: pd.Series) -> tuple[pd.DataFrame, Parts]:
     """Rows for `ids` of the means that references have of several metrics, for each benchmark that has all of these."""
-    rows, parts = [], {}
+    rows: list[dict[str, str]] = []
+    parts: dict[frozenset[int], int] = {}
     for metric in dict.fromkeys(name for name in metrics if MEAN_OF in name):
         names = metric.split(MEAN_OF)
         for key, of_one in ids[ids["metric"].isin(names)].groupby(["benchmark", "protocol", "data"], sort=False):
