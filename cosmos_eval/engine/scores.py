@@ -201,7 +201,8 @@ def build_scores(
     """Return the scores for `Engine.score`, by what the model offers.
 
     Raises:
-        RequestError: as `Engine.image_features`, or features of several vectors for each item without a `similarity`.
+        RequestError: as `Engine.image_features`; without a `similarity`, features of several vectors for each item, or
+            of images and texts with different numbers of dimensions.
     """
     model = engine.model
     if is_pair_scorer(model) and (rerank is None or not has_features(model)):
@@ -222,6 +223,7 @@ def build_scores(
         # Features from the cache: the model may have had a similarity when they were stored, and has none now.
         require_single_vectors(model, image_features, "an image")
         require_single_vectors(model, text_features, "a text")
+        require_equal_dimensions(model.spec, image_features.shape[1], text_features.shape[1])
         feature_scores = DotProductScores(image_features, text_features)
         if engine.transforms:
             feature_scores = transform_scores(feature_scores, engine.transforms, images, texts, model.spec)
@@ -235,4 +237,21 @@ def require_single_vectors(model: Any, features: Tensor, item: str) -> None:
         raise RequestError(
             f"{model.spec} gives {shape} numbers for {item}; give one vector, or define similarity(image_features, "
             "text_features)"
+        )
+
+
+def require_equal_dimensions(
+    name: str, image_dimensions: int, text_dimensions: int, image_or_patch: str = "image"
+) -> None:
+    """Check that a dot product of features of images (or patches) and texts is possible.
+
+    The numbers may differ where an adapter returns the features before the projection, for example.
+
+    Raises:
+        RequestError: gives both numbers, after the name of a benchmark or model.
+    """
+    if image_dimensions != text_dimensions:
+        raise RequestError(
+            f"{name}: the model's features have {image_dimensions:,} dimensions for each {image_or_patch} and "
+            f"{text_dimensions:,} for each text; the adapter must return both in one embedding space"
         )

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import Data
-from cosmos_eval.engine.scores import Scores
 from cosmos_eval.metrics.bootstrap import (
     Estimator,
     bootstrap_intervals,
@@ -194,33 +193,3 @@ def require_equal_lengths(benchmark: Benchmark, **lengths: int) -> None:
     if len(set(lengths.values())) > 1 or not all(lengths.values()):
         counts = ", ".join(f"{length:,} {name.replace('_', ' ')}" for name, length in lengths.items())
         raise RequestError(f"{benchmark.name}: needs the same number of each and at least one, but there are {counts}")
-
-
-def require_equal_dimensions(
-    benchmark: Benchmark, image_dimensions: int, text_dimensions: int, image_or_patch: str = "image"
-) -> None:
-    """Check that features of images (or patches) and texts have the same number of dimensions.
-
-    They may differ where an adapter returns the features before the projection, for example.
-
-    Raises:
-        RequestError: gives both numbers.
-    """
-    if image_dimensions != text_dimensions:
-        raise RequestError(
-            f"{benchmark.name}: the model's features have {image_dimensions:,} dimensions for each {image_or_patch} "
-            f"and {text_dimensions:,} for each text; the adapter must return both in one embedding space"
-        )
-
-
-def require_joint_space(benchmark: Benchmark, scores: Scores) -> None:
-    """Check that a dot product of image and text features is possible.
-
-    A model with a similarity of its own is not checked: its features may have any shapes.
-
-    Raises:
-        RequestError: as `require_equal_dimensions`.
-    """
-    images, texts = scores.image_features, scores.text_features
-    if scores.averages_prompts and images is not None and texts is not None:  # the score is the dot product
-        require_equal_dimensions(benchmark, images.shape[1], texts.shape[1])

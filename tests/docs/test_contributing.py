@@ -149,6 +149,12 @@ def test_a_recipe_works_as_a_plugin(title: str, folder: Path, monkeypatch: pytes
         assert all(name in output for group in entries.values() for name in group)
         assert "my-plugins 1.0" in output
     check(title, folder)
+    if title == "A reader":  # it ended with a TypeError in a probe, which has no prompts
+        splits = ", ".join(f"{split}: {{path: labels.csv}}" for split in ("train", "val", "test"))
+        dataset = f"{{reader: csv-labels, splits: {{{splits}}}}}"
+        probe = f"name: mine\nversion: 1\ntask: probe\ndataset: {dataset}\nmetrics: {{primary: top1}}\n"
+        (folder / "probe.yaml").write_text(probe)
+        assert run_command(["data", "check", "probe.yaml", "--data-root", "data"]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("title", recipes())

@@ -28,3 +28,9 @@ def test_different_dimensions_are_refused_in_one_line(task: str):
     torch.manual_seed(0)
     with pytest.raises(RequestError, match="16 dimensions for each image and 32 for each text; the adapter"):
         tasks.run(benchmark(task), DATA[task], Engine(Wider()))
+
+
+def test_the_engine_refuses_them_whichever_task_asks():
+    """A plug-in's task that asked for pairs ended with torch's RuntimeError, as a bug of the task."""
+    with pytest.raises(RequestError, match="16 dimensions for each image and 32 for each text; the adapter"):
+        Engine(Wider()).score_pairs(random_images(2), ["a", "b"], torch.tensor([[0, 1]]))

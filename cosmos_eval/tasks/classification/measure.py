@@ -25,7 +25,6 @@ from cosmos_eval.tasks.common import (
     primary_metric,
     require_all_used,
     require_equal_lengths,
-    require_joint_space,
     require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Metric, Outcome
@@ -74,7 +73,6 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed
     """
     prompts = ClassPrompts.from_templates(data.class_names, data.templates)
     scores = engine.score(data.images, prompts.texts)
-    require_joint_space(benchmark, scores)
     class_scores, class_features = score_classes(scores, prompts)
     labels = np.asarray(data.labels, dtype=np.int64)
     class_count = len(data.class_names)

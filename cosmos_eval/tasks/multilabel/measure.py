@@ -18,7 +18,6 @@ from cosmos_eval.tasks.common import (
     collapse_warnings,
     primary_metric,
     require_equal_lengths,
-    require_joint_space,
     require_no_problems,
 )
 from cosmos_eval.tasks.multilabel import OF_CLASS, reported_metrics
@@ -57,7 +56,6 @@ def run(benchmark: Benchmark, data: MultilabelData, engine: TaskEngine, seed: in
     """
     prompts = ClassPrompts.from_templates(data.class_names, data.templates)
     scores = engine.score(data.images, prompts.texts)
-    require_joint_space(benchmark, scores)
     class_scores, class_features = score_classes(scores, prompts)
     matrix = _to_matrix(class_scores)
     ranked_classes = _ranked_classes(data)

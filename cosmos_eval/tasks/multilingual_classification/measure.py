@@ -23,7 +23,6 @@ from cosmos_eval.tasks.common import (
     collapse_warnings,
     primary_metric,
     require_equal_lengths,
-    require_joint_space,
     require_valid_index,
 )
 from cosmos_eval.tasks.languages import TruncatedByLanguage, add_languages
@@ -129,7 +128,6 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed
         code = part.words.code
         prompts = ClassPrompts.from_templates(part.words.class_names, part.words.templates)
         scores = engine.score([data.images[i] for i in part.images.tolist()], prompts.texts)
-        require_joint_space(benchmark, scores)
         truncated.finish(code)
         class_scores, class_features = score_classes(scores, prompts)
         counts = compute_class_rank_counts(class_scores, torch.from_numpy(part.labels), len(part.classes))

@@ -15,7 +15,6 @@ from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
     primary_metric,
-    require_joint_space,
     require_no_problems,
 )
 from cosmos_eval.tasks.multiple_choice import JACCARD, is_jaccard, reported_metrics
@@ -58,7 +57,6 @@ def run(benchmark: Benchmark, data: ChoiceData, engine: TaskEngine, seed: int = 
         seed: seed of the bootstrap resampling.
     """
     scores = engine.score(data.images, data.texts)
-    require_joint_space(benchmark, scores)
     pair_scores = scores.of_pairs(torch.from_numpy(data.pairs)).float().numpy()
     correctness = choice_accuracy(pair_scores, data.starts, data.is_right)
     images = [data.images[i] for i in data.pairs[data.starts, 0].tolist()]

@@ -38,7 +38,6 @@ from cosmos_eval.tasks.common import (
     collapse_warnings,
     primary_metric,
     require_equal_lengths,
-    require_joint_space,
     require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
@@ -108,7 +107,6 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: in
         seed: seed of the bootstrap resampling.
     """
     scores = engine.score(data.images, data.texts)
-    require_joint_space(benchmark, scores)
     item_images, item_texts = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     m, n = item_images.shape[1], item_texts.shape[1]
     item_scores = scores.of_pairs(list_item_pairs(item_images, item_texts)).view(-1, m, n)

@@ -26,7 +26,6 @@ from cosmos_eval.tasks.common import (
     primary_metric,
     require_all_used,
     require_equal_lengths,
-    require_joint_space,
     require_no_problems,
     require_valid_index,
 )
@@ -98,7 +97,6 @@ def run(
     """
     rerank = rerank_of(benchmark)
     scores = engine.score(data.images, data.texts, rerank=rerank)
-    require_joint_space(benchmark, scores)
     image_count, text_count = len(data.images), len(data.texts)
     pair_images, pair_texts = (torch.from_numpy(indices) for indices in np.ascontiguousarray(data.pairs.T))
     query_images, query_texts = pair_images.unique(), pair_texts.unique()

@@ -16,6 +16,7 @@ from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine.dense import DenseFeatures, chunk_size
 from cosmos_eval.engine.device_copies import copy_to_device
 from cosmos_eval.engine.engine import Engine
+from cosmos_eval.engine.scores import require_equal_dimensions
 from cosmos_eval.engine.text_batches import consecutive_batches
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.bootstrap import Estimator
@@ -34,7 +35,7 @@ from cosmos_eval.models.abilities import require_patch_encoder
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.class_table import class_table, distinguish_names
-from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, require_equal_dimensions
+from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.prompts import build_class_embeddings
 from cosmos_eval.tasks.segmentation import reported_metrics
@@ -186,7 +187,7 @@ def _predict_on_device(
     keep_pixels = bool(settings["pamr_steps"])
     masks = TrueLabels.of(benchmark, data)
     for dense in engine.window_features(data.images, settings, keep_pixels, reporter, masks):
-        require_equal_dimensions(benchmark, dense.features.shape[-1], label_maps.queries.shape[1], "patch")
+        require_equal_dimensions(benchmark.name, dense.features.shape[-1], label_maps.queries.shape[1], "patch")
         on_features(dense.features.flatten(0, -2))
         yield dense, label_maps.predict_on_device(dense)
 
