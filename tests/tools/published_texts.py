@@ -113,8 +113,7 @@ def vtab_rows() -> list[tuple[str, ...]]:
 def multilingual_rows(path: Path) -> list[tuple[str, ...]]:
     """The mean R@1 over languages of every model of open_clip's table, for both sets and directions.
 
-    A model has a spec if open_clip can load it and no switch between GELU and QuickGELU is in doubt. NLLB-CLIP has
-    none: clip-benchmark tells its tokenizer the language of the texts, and this package leaves it at English.
+    A model has a spec if open_clip can load it and no switch between GELU and QuickGELU is in doubt.
     """
     import open_clip
 
@@ -123,7 +122,7 @@ def multilingual_rows(path: Path) -> list[tuple[str, ...]]:
     with path.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             model, tag = row["model"], row["version"]
-            is_ours = (model, tag) in public and _activation_is_certain(model, tag) and not model.startswith("nllb")
+            is_certain = (model, tag) in public and _activation_is_certain(model, tag)
             for dataset, benchmark in BENCHMARKS.items():
                 for theirs, ours in DIRECTIONS.items():
                     printed = row[f"{dataset} {theirs}_recall@1 avg"]
@@ -131,7 +130,7 @@ def multilingual_rows(path: Path) -> list[tuple[str, ...]]:
                         (
                             MULTILINGUAL_PAPER,
                             f"{model} {tag}",
-                            f"open_clip:{model}/{tag}" if is_ours else "",
+                            f"open_clip:{model}/{tag}" if is_certain else "",
                             model,
                             tag,
                             benchmark,
