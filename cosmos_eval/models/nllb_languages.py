@@ -47,7 +47,7 @@ def language_switch(tokenizer: Any, spec: str) -> Callable[[str], AbstractContex
         None for any other tokenizer than NLLB's.
     """
     wrapped = getattr(tokenizer, "tokenizer", None)
-    if not callable(getattr(wrapped, "set_src_lang_special_tokens", None)) or not _has_code(wrapped, ENGLISH):
+    if not isinstance(getattr(wrapped, "src_lang", None), str) or not _has_code(wrapped, ENGLISH):
         return None
 
     @contextmanager
@@ -58,12 +58,14 @@ def language_switch(tokenizer: Any, spec: str) -> Callable[[str], AbstractContex
                 f"the tokenizer of {spec} has no code for the language {short_repr(code)}; leave it out of the "
                 "definition, or name it by its code of NLLB, such as deu_Latn"
             )
-        language_before = wrapped.convert_ids_to_tokens(wrapped.cur_lang_code)
-        wrapped.set_src_lang_special_tokens(nllb_code)
+        # Not by set_src_lang_special_tokens, as open_clip and clip-benchmark do it: each call of the tokenizer sets the
+        # tokens of src_lang again. It lasted with open_clip's tokenizer of before, which called batch_encode_plus.
+        language_before = wrapped.src_lang
+        wrapped.src_lang = nllb_code
         try:
             yield
         finally:
-            wrapped.set_src_lang_special_tokens(language_before)
+            wrapped.src_lang = language_before
 
     return use_language
 
