@@ -91,9 +91,8 @@ def count_texts(
     """
     context_length = inputs.context_length if inputs else 0
     context_length = context_length or int(getattr(engine.model, "context_length", None) or 0)
-    find, are_alike = (
-        in_language(engine.model, language, function) for function in (find_truncated_texts, are_truncated_alike)
-    )
-    is_truncated = find(engine.model, texts, inputs.lengths if inputs else None, context_length)
-    alike = are_alike(engine.model, texts, inputs.keys if inputs else texts, is_truncated)
+    model, lengths = engine.model, inputs.lengths if inputs else None
+    is_truncated = in_language(model, language, find_truncated_texts)(model, texts, lengths, context_length)
+    keys = inputs.keys if inputs else texts
+    alike = in_language(model, language, are_truncated_alike)(model, texts, keys, is_truncated)
     engine.text_counts.add(is_truncated, distinct_index, context_length or None, alike)

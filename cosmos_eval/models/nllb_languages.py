@@ -46,7 +46,7 @@ def language_switch(tokenizer: Any, spec: str) -> Callable[[str], AbstractContex
     Returns:
         None for any other tokenizer than NLLB's.
     """
-    wrapped = getattr(tokenizer, "tokenizer", None)
+    wrapped: Any = getattr(tokenizer, "tokenizer", None)
     if not isinstance(getattr(wrapped, "src_lang", None), str) or not _has_code(wrapped, ENGLISH):
         return None
 

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import MultilingualRetrievalData, evaluate
-from cosmos_eval.cache.contents import list_cached_models
+from cosmos_eval.cache.contents import find_cache_folder, list_cached_models
 from cosmos_eval.cache.export import export_features
 from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.languages.words import languages_of
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.text_batches import text_key
 from cosmos_eval.models import load_model
-from cosmos_eval.models.abilities import require_languages
+from cosmos_eval.models.abilities import has_method, require_languages
 from cosmos_eval.models.nllb_languages import NLLB_CODES, language_switch
 from cosmos_eval.models.python_adapter import PythonModel
 from cosmos_eval.protocol.benchmark import load_benchmark
@@ -106,7 +106,7 @@ def test_a_language_without_a_code_is_refused_with_all_others_of_the_benchmark(m
     require_languages(RandomModel(), ["br"], "babel")  # is told none
 
 
-def test_only_nllbs_tokenizer_is_told(tmp_path):
+def test_only_nllbs_tokenizer_is_told():
     def tokenizer(*words: str):
         ids = {word: i for i, word in enumerate(words)}
         return SimpleNamespace(convert_tokens_to_ids=lambda word: ids.get(word, 0), unk_token_id=0, src_lang="en_XX")
@@ -114,7 +114,7 @@ def test_only_nllbs_tokenizer_is_told(tmp_path):
     assert language_switch(SimpleNamespace(tokenizer=tokenizer("<unk>", "en_XX")), "mbart") is None
     assert language_switch(SimpleNamespace(tokenizer=tokenizer("<unk>", "eng_Latn")), "nllb") is not None
     assert language_switch(SimpleNamespace(), "own") is None
-    assert not callable(load_model("cosmos:toybox").__dict__.get("use_language"))
+    assert not has_method(load_model("cosmos:toybox"), "use_language")
 
 
 def test_the_cache_does_not_mix_languages(model, tmp_path):
@@ -162,15 +162,17 @@ def test_a_run_tells_the_languages_and_resumes(nllb, model, tmp_path):
     data = multilingual()
     (result,) = evaluate(nllb.spec, data, out=tmp_path, batch_size=1)
     assert result.timing.encoded == {"images": 5, "texts": 15}
-    engine = Engine(model, batch_size=1)
+    engine = Engine(model, batch_size=1, cache=FeatureCache(find_cache_folder(tmp_path)))
     images = engine.image_features(data.images)
-    means = []
+    features = []
     for code in data.languages:
+        features.append(engine.text_features(data.texts[:5], language=code))  # as the run has stored them
         with model.use_language(code):
-            texts = torch.nn.functional.normalize(model.encode_text(data.texts[:5]), dim=1)
-        correct = (images @ texts.T).argmax(1) == torch.arange(5)
-        means.append(float(correct.float().mean()))
-        assert result.metrics[f"{code}/image_to_text_recall@1"].value == pytest.approx(means[-1])
+            torch.testing.assert_close(features[-1], torch.nn.functional.normalize(model.encode_text(data.texts[:5])))
+        correct = (images @ features[-1].T).argmax(1) == torch.arange(5)
+        assert result.metrics[f"{code}/image_to_text_recall@1"].value == pytest.approx(float(correct.float().mean()))
+    assert engine.encoded["texts"] == 0
+    assert not torch.allclose(features[0], features[1], atol=1e-3)
     (again,) = evaluate(nllb.spec, data, out=tmp_path, batch_size=1)
     assert again.metrics == result.metrics
     (cached,) = evaluate(nllb.spec, data, out=tmp_path, batch_size=1, overwrite=True)
