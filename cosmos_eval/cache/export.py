@@ -33,15 +33,18 @@ def export_features(model: CachedModel, out: Path, benchmarks: Sequence[str] = (
     Raises:
         RequestError: the features are not one vector for each item; the cache has no items of a benchmark; features of
             an item are missing (an unfinished run, or they were removed to keep the size limit); two different images
-            have one name.
+            have one name; a text has other features in another language.
     """
     images = _items_of_benchmarks(model, "images", benchmarks)
     without_texts = set(find_without_texts(model))
     with_texts = [name for name in dict.fromkeys(item.benchmark for item in images) if name not in without_texts]
     texts = _items_of_benchmarks(model, "texts", with_texts) if with_texts else []
-    # Only images need a check for two keys under one name: the name of a text is the text itself.
     keys_by_name = {"images": _image_keys_by_name(images), "texts": {item.name: item.key for item in texts}}
-    features = {kind: _read_features(model, kind, set(keys.values())) for kind, keys in keys_by_name.items()}
+    features = {
+        "images": _read_features(model, "images", set(keys_by_name["images"].values())),
+        "texts": _read_features(model, "texts", {item.key for item in texts}),
+    }
+    _require_one_language(model, texts, features["texts"])
     for kind, keys in keys_by_name.items():
         _require_features(kind, keys, features[kind])
     for kind, features_by_key in features.items():
@@ -138,6 +141,22 @@ def _read_features(model: CachedModel, kind: str, keys: set[str]) -> dict[str, n
             if (key := bytes(key_bytes).hex()) in keys:
                 features[key] = item_features
     return features
+
+
+def _require_one_language(model: CachedModel, texts: Sequence[_NamedItem], features: dict[str, np.ndarray]) -> None:
+    """Raise RequestError if a text has several features, as of a model that is told the language of texts."""
+    first_features: dict[str, np.ndarray] = {}
+    for item in texts:
+        if item.key not in features:
+            continue  # reported later, unless another key has them
+        own = features[item.key]
+        first = first_features.setdefault(item.name, own)
+        if first is not own and not (first.shape == own.shape and np.allclose(first, own, atol=1e-3)):
+            raise RequestError(
+                f"{model.info['spec']} has several embeddings of the text {item.name[:80]!r}, by its language, and an "
+                "embeddings: folder holds one for each text; export other benchmarks with --benchmark, or evaluate the "
+                "model itself"
+            )
 
 
 def _require_features(kind: str, keys_by_name: dict[str, str], features: dict[str, np.ndarray]) -> None:

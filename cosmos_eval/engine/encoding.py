@@ -13,6 +13,7 @@ from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.engine.kept_casts import kept_casts
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.unit_features import FeatureCheck, image_name, text_name
+from cosmos_eval.models.abilities import in_language
 from cosmos_eval.profiling import phase, time_items
 
 if TYPE_CHECKING:
@@ -44,15 +45,20 @@ def encode_images(engine: "Engine", common: None, batches: Iterable[list[ImageSo
     yield from _encode_batches(engine, zip(own_batches, loaded_batches, strict=True), engine.tower, "images")
 
 
-def encode_texts(engine: "Engine", is_trimmed: bool, batches: Iterable[tuple[list[str], Any]]) -> Iterator[Tensor]:
+def encode_texts(
+    engine: "Engine", common: tuple[bool, str | None], batches: Iterable[tuple[list[str], Any]]
+) -> Iterator[Tensor]:
     """Encode batches of texts; yield the features (B, ...) of each.
 
     Args:
-        is_trimmed: whether the inputs are trimmed tokens (`cosmos_eval.models.trimmed_text`), not strings.
+        common: whether the inputs are trimmed tokens (`cosmos_eval.models.trimmed_text`), not strings, and the language
+            that the model is told, or None.
         batches: the texts of each batch of this rank, for error messages, and the input of the model.
     """
-    encode = engine.model.trimmed_text.encode if is_trimmed else engine.model.encode_text
-    yield from _encode_batches(engine, batches, encode, "texts")
+    is_trimmed, language = common
+    model = engine.model
+    encode = model.trimmed_text.encode if is_trimmed else model.encode_text
+    yield from _encode_batches(engine, batches, in_language(model, language, encode), "texts")
 
 
 def _encode_batches(

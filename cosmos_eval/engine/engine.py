@@ -44,7 +44,7 @@ from cosmos_eval.engine.unit_features import (
 )
 from cosmos_eval.engine.window_features import window_features
 from cosmos_eval.engine.worker_count import AUTO, Workers
-from cosmos_eval.models.abilities import has_features, has_similarity, is_pair_scorer
+from cosmos_eval.models.abilities import has_features, has_similarity, is_pair_scorer, told_language
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.feature_transforms import NONE as NO_TRANSFORMS
@@ -218,10 +218,14 @@ class Engine:
                 "use a model with encode_image and encode_text"
             )
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], language: str | None = None) -> Tensor:
         """Return the features (M, D) or (M, L, D) float32 of M texts, of unit length, on the model's device.
 
         Texts that the model's tokenizer turns into the same tokens share their features.
+
+        Args:
+            language: code of the language of the texts, as the dataset writes it. Only a model that has `use_language`
+                is told it; for any other it changes nothing.
 
         Raises:
             RequestError: as `image_features`; the message names the bad text that was encoded first.
@@ -229,9 +233,15 @@ class Engine:
         require_items(texts, "texts")
         self._require_features()
         with phase("rows"):
-            return encode_distinct_texts(self, texts)
+            return encode_distinct_texts(self, texts, told_language(self.model, language))
 
-    def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
+    def score(
+        self,
+        images: Sequence[ImageSource],
+        texts: Sequence[str],
+        rerank: int | None = None,
+        language: str | None = None,
+    ) -> Scores:
         """Return the scores of N images and M texts, to be read in blocks (`cosmos_eval.engine.scores`).
 
         A score is what the model's `score_pairs` returns if it has that, else what its `similarity` returns if it has
@@ -241,13 +251,14 @@ class Engine:
             rerank: for a model that has both features and `score_pairs`: the number of best candidates of each query,
                 by features, that are scored as pairs. The other candidates stay below them, in their order. None scores
                 all pairs.
+            language: as for `text_features`.
 
         Raises:
             RequestError: as `image_features`; a score is not finite (the message names the first pair); too many pairs.
         """
         require_items(images, "images")
         require_items(texts, "texts")
-        return build_scores(self, images, texts, rerank)
+        return build_scores(self, images, texts, rerank, language)
 
     def score_pairs(self, images: Sequence[ImageSource], texts: Sequence[str], pairs: Tensor) -> Tensor:
         """Return the scores (P,) float32, on the CPU, of pairs (P, 2) int64 of an image index and a text index."""

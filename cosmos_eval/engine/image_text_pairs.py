@@ -29,7 +29,7 @@ from cosmos_eval.engine.kept_casts import kept_casts
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.tiles import not_finite
 from cosmos_eval.engine.unit_features import image_name, text_name
-from cosmos_eval.models.abilities import shares_pair_images
+from cosmos_eval.models.abilities import in_language, shares_pair_images
 from cosmos_eval.models.returned_values import as_scores
 from cosmos_eval.profiling import phase, time_items
 
@@ -60,13 +60,16 @@ class PairBatch:
         return PairBatch(self.pixels, self.image[part], self.texts[part])
 
 
-def compute_pair_scores(engine: "Engine", inputs: PairInputs, keys: PairKeys, pairs: Tensor) -> Tensor:
+def compute_pair_scores(
+    engine: "Engine", inputs: PairInputs, keys: PairKeys, pairs: Tensor, language: str | None = None
+) -> Tensor:
     """Return the scores (P,) float32, on the CPU, of distinct pairs.
 
     Args:
         inputs: distinct images and texts.
         keys: their digests.
         pairs: (P, 2) int64 indices of an image and a text, sorted by image and then by text.
+        language: of the texts, for a model that is told it (then `keys` hold it); else None.
 
     Raises:
         RequestError: an image cannot be read or decoded, a score is not finite (the message names the first pair), the
@@ -79,7 +82,7 @@ def compute_pair_scores(engine: "Engine", inputs: PairInputs, keys: PairKeys, pa
         missing_batches = [batches[i] for i in missing]
         sizes = [len(batch) for batch in missing_batches]
         for number, scores in engine.encode_on_ranks(
-            score_batches, inputs, missing_batches, sizes, "pairs", "scoring image-text pairs"
+            score_batches, (inputs, language), missing_batches, sizes, "pairs", "scoring image-text pairs"
         ):
             # All rows of the cache have one length: the scores of a smaller batch are padded with zeros.
             padded_scores = torch.nn.functional.pad(scores, (0, engine.batch_size - len(scores)))
@@ -102,14 +105,22 @@ def key_bytes(keys: Sequence[str]) -> np.ndarray:
     return np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), -1)
 
 
-def score_batches(engine: "Engine", inputs: PairInputs, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
-    """Score batches of pairs on one rank; yield the scores (P,) of each (a `cosmos_eval.engine.rank_group.Work`)."""
+def score_batches(
+    engine: "Engine", common: tuple[PairInputs, str | None], batches: Iterable[np.ndarray]
+) -> Iterator[Tensor]:
+    """Score batches of pairs on one rank; yield the scores (P,) of each (a `cosmos_eval.engine.rank_group.Work`).
+
+    Args:
+        common: the images and texts, and the language that the model is told, or None.
+    """
+    inputs, language = common
+    score_batch = in_language(engine.model, language, partial(_score_batch, engine))
 
     def launch() -> Iterator[tuple[HostCopy, ScoreCheck]]:
         for pairs, batch in time_items(_prepare_batches(engine, inputs, list(batches)), "waiting"):
             engine.layer_progress.start(len(batch))
             with phase("pairs"), tower_precision(engine.precision, engine.device):
-                scores = HostCopy(engine.batch_splitter.encode("pairs", batch, partial(_score_batch, engine)))
+                scores = HostCopy(engine.batch_splitter.encode("pairs", batch, score_batch))
             yield scores, ScoreCheck(engine.model, inputs, pairs, scores)
 
     with kept_casts(engine.model, engine.keeps_casts):

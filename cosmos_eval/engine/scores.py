@@ -25,7 +25,7 @@ from cosmos_eval.engine.text_batches import text_key
 from cosmos_eval.engine.tiles import SimilarityTiles
 from cosmos_eval.engine.unit_features import find_distinct, image_name, text_name
 from cosmos_eval.metrics.query_scores import MatrixScores, QueryScores
-from cosmos_eval.models.abilities import has_features, has_similarity, is_pair_scorer
+from cosmos_eval.models.abilities import has_features, has_similarity, is_pair_scorer, told_language
 
 if TYPE_CHECKING:
     from cosmos_eval.engine.engine import Engine
@@ -99,6 +99,7 @@ class PairScores:
         first: for reranking, scores of the same images and texts by features.
         rerank: for reranking, the largest number of candidates of each query that are scored as pairs; None scores all
             pairs.
+        language: of the texts, for a model that is told it; else None.
     """
 
     averages_prompts = False
@@ -110,8 +111,9 @@ class PairScores:
         texts: Sequence[str],
         first: Scores | None = None,
         rerank: int | None = None,
+        language: str | None = None,
     ) -> None:
-        self.engine = engine
+        self.engine, self.language = engine, language
         self.image_features, self.text_features = (
             (first.image_features, first.text_features) if first is not None else (None, None)
         )
@@ -124,12 +126,12 @@ class PairScores:
         self.inputs = [images[i] for i in image_positions], distinct_texts
         self.keys = (
             key_bytes([image_digests[i] for i in image_positions]),
-            key_bytes([text_key(text) for text in distinct_texts]),
+            key_bytes([text_key(text, language) for text in distinct_texts]),
         )
         self.shape = len(image_positions), len(text_positions)
         self.first, self.rerank = first, rerank
         if first is None:  # with `first`, the engine did both when it computed the features
-            count_texts(engine, distinct_texts, self.column)
+            count_texts(engine, distinct_texts, self.column, language=language)
             engine.compare_decoders(self.inputs[0], engine.decoder)
 
     @cached_property
@@ -177,7 +179,7 @@ class PairScores:
         if not len(pair_numbers):
             return torch.empty(0)
         pairs = torch.stack([pair_numbers // self.shape[1], pair_numbers % self.shape[1]], dim=1)
-        return compute_pair_scores(self.engine, self.inputs, self.keys, pairs)
+        return compute_pair_scores(self.engine, self.inputs, self.keys, pairs, self.language)
 
     def _require_few_pairs(self, count: int) -> None:
         if count <= MAX_PAIRS:
@@ -196,7 +198,11 @@ class PairScores:
 
 
 def build_scores(
-    engine: "Engine", images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None
+    engine: "Engine",
+    images: Sequence[ImageSource],
+    texts: Sequence[str],
+    rerank: int | None = None,
+    language: str | None = None,
 ) -> Scores:
     """Return the scores for `Engine.score`, by what the model offers.
 
@@ -206,8 +212,8 @@ def build_scores(
     """
     model = engine.model
     if is_pair_scorer(model) and (rerank is None or not has_features(model)):
-        return PairScores(engine, images, texts)
-    image_features, text_features = engine.image_features(images), engine.text_features(texts)
+        return PairScores(engine, images, texts, language=told_language(model, language))
+    image_features, text_features = engine.image_features(images), engine.text_features(texts, language)
     feature_scores: Scores
     if has_similarity(model):
 
@@ -227,7 +233,9 @@ def build_scores(
         feature_scores = DotProductScores(image_features, text_features)
         if engine.transforms:
             feature_scores = transform_scores(feature_scores, engine.transforms, images, texts, model.spec)
-    return PairScores(engine, images, texts, feature_scores, rerank) if is_pair_scorer(model) else feature_scores
+    if not is_pair_scorer(model):
+        return feature_scores
+    return PairScores(engine, images, texts, feature_scores, rerank, told_language(model, language))
 
 
 def require_single_vectors(model: Any, features: Tensor, item: str) -> None:

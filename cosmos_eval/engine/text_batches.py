@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cosmos_eval.cache.cached_features import feature_key
+from cosmos_eval.models.abilities import in_language
 from cosmos_eval.progress import Reporter
 
 TEXTS_PER_IMAGE = 4
@@ -56,7 +57,9 @@ class TextInputs:
         return [members.tolist() for members in batches_by_length(lengths, token_budget)]
 
 
-def prepare_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: Reporter) -> TextInputs:
+def prepare_texts(
+    model: Any, texts: Sequence[str], batch_size: int, reporter: Reporter, language: str | None = None
+) -> TextInputs:
     """Tokenize distinct texts if the model reads trimmed texts, else leave them as they are.
 
     A batch holds `batch_size` * `TEXTS_PER_IMAGE` texts; of trimmed texts, as many tokens as that many full texts have.
@@ -64,16 +67,18 @@ def prepare_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: R
 
     Args:
         model: an adapter, with or without `trimmed_text` (`cosmos_eval.models.trimmed_text`).
+        language: code of the language of the texts, for a model that is told it; else None.
     """
     texts_per_batch = batch_size * TEXTS_PER_IMAGE
     trimmed = getattr(model, "trimmed_text", None)
     if trimmed is None:
-        keys = [text_key(text) for text in texts]
+        keys = [text_key(text, language) for text in texts]
         return TextInputs(keys, texts_per_batch, lambda members: [texts[j] for j in members], model.encode_text)
     with reporter.task("reading texts", len(texts), "texts") as advance:
-        tokens = trimmed.tokens(texts, advance)
+        tokens = in_language(model, language, trimmed.tokens)(texts, advance)
+    keys = [feature_key(b"ids", content) for content in tokens.contents()]
     return TextInputs(
-        [feature_key(b"ids", content) for content in tokens.contents()],
+        keys if language is None else [_language_key(key, language) for key in keys],
         texts_per_batch,
         lambda members: tokens.batch(torch.tensor(members)),
         trimmed.encode,
@@ -82,9 +87,18 @@ def prepare_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: R
     )
 
 
-def text_key(text: str) -> str:
-    """Return the key of a text that the model is given as a string."""
-    return feature_key(b"text", text.encode("utf-8", "surrogatepass"))
+def text_key(text: str, language: str | None = None) -> str:
+    """Return the key of a text that the model is given as a string.
+
+    Args:
+        language: the code that the model is told; None for a model that is told none.
+    """
+    key = feature_key(b"text", text.encode("utf-8", "surrogatepass"))
+    return key if language is None else _language_key(key, language)
+
+
+def _language_key(key: str, language: str) -> str:
+    return feature_key(b"language", f"{language} {key}".encode())
 
 
 def consecutive_batches(count: int, size: int) -> list[Sequence[int]]:

@@ -1,14 +1,17 @@
 """What a model adapter supports, and what it reports about itself."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from torch import Tensor
 
 from cosmos_core.attention_maps import AttentionMaps
 from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.models.base import AttentiveModel, DenseModel, PairScorer, SharedImagePairScorer, SimilarityModel
 from cosmos_eval.models.returned_values import require_json_values
+
+Result = TypeVar("Result")
 
 
 def has_features(model: Any) -> bool:
@@ -31,6 +34,49 @@ def shares_pair_images(model: Any) -> TypeGuard[SharedImagePairScorer]:
 def has_similarity(model: Any) -> TypeGuard[SimilarityModel]:
     """Whether a model scores its features by its own function."""
     return has_method(model, "similarity")
+
+
+def told_language(model: Any, language: str | None) -> str | None:
+    """The language that a model is told of texts: the given one, or None if the model is told none.
+
+    A model is told it if it has `use_language` (`cosmos_eval.models.base.LanguageModel`).
+    """
+    return language if has_method(model, "use_language") else None
+
+
+def in_language(model: Any, language: str | None, function: Callable[..., Result]) -> Callable[..., Result]:
+    """A function that does the same while the model takes texts as of a language; None: the function itself."""
+    if language is None:
+        return function
+
+    def call(*args: Any) -> Result:
+        with model.use_language(language):
+            return function(*args)
+
+    return call
+
+
+def require_languages(model: Any, codes: Sequence[str], where: str) -> None:
+    """Ask a model that is told languages whether it knows these; tasks ask before anything is encoded.
+
+    Args:
+        where: begins the message: the name of the benchmark.
+
+    Raises:
+        RequestError: it does not know a language; one line with all of these.
+    """
+    reasons: dict[str, RequestError] = {}
+    if has_method(model, "use_language"):
+        for code in codes:
+            try:
+                with model.use_language(code):
+                    pass
+            except RequestError as error:
+                reasons[code] = error
+    if reasons:
+        first, *others = reasons
+        likewise = f" (likewise {format_names(others)})" if others else ""
+        raise RequestError(f"{where}: {reasons[first]}{likewise}")
 
 
 def has_patches(model: Any) -> TypeGuard[DenseModel]:

@@ -1,6 +1,7 @@
 """Protocols of model adapters: what a model has that embeds images and texts, scores pairs, or gives patches."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -125,6 +126,25 @@ class SharedImagePairScorer(PairScorer, Protocol):
 
     def score_encoded_pairs(self, states: Tensor, texts: Sequence[str]) -> Tensor:
         """Score P pairs, given as states (P, ...) of `encode_pair_images` and P texts: (P,), as `score_pairs`."""
+        ...
+
+
+@runtime_checkable
+class LanguageModel(Model, Protocol):
+    """A model that reads a text as one of a given language, as NLLB-CLIP does. A pair scorer may be one, too."""
+
+    def use_language(self, code: str) -> AbstractContextManager[Any]:
+        """Take texts as of a language while the returned context is open, and as before when it is closed.
+
+        Benchmarks whose definition names languages tell them; for all others no context is opened. Features and scores
+        are cached by text and code.
+
+        Args:
+            code: as the benchmark's authors write it, such as `de`, `zh-Hans` or `deu_Latn`.
+
+        Raises:
+            RequestError: the model does not know this language.
+        """
         ...
 
 

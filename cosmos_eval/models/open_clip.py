@@ -9,7 +9,8 @@ is in use with both activations, the user must choose: `ARCH-quickgelu/PATH`, `A
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -28,6 +29,7 @@ from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.base import ShortRepr
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED
+from cosmos_eval.models.nllb_languages import language_switch
 from cosmos_eval.models.open_clip_activation import has_open_clip_tower
 from cosmos_eval.models.open_clip_compat import (
     HFTokenizer,
@@ -96,6 +98,11 @@ class OpenClipModel(ShortRepr):
         features = self.network.encode_text(send(self.tokenizer(list(texts)), self.device))  # type: ignore[operator]
         return as_features(features, len(texts), f"{self.spec}: encode_text")
 
+    @cached_property
+    def use_language(self) -> Callable[[str], AbstractContextManager[None]] | None:
+        """Tells the tokenizer the language of texts (`cosmos_eval.models.base.LanguageModel`); None if it has none."""
+        return language_switch(self.tokenizer, self.spec)
+
     @property
     def context_length(self) -> int:
         return int(self.tokenizer.context_length)
@@ -146,9 +153,15 @@ class OpenClipModel(ShortRepr):
         return model_digest(
             self.network.state_dict(),
             {**self.config, "activation": activations_of(self.network)},
-            {"identity": tokenizer_identity(self.tokenizer, vocabulary_of(self.tokenizer))},
+            self.identify_tokenizer(),
             self.preprocess.describe(),
         )
+
+    def identify_tokenizer(self) -> dict[str, str]:
+        """What of the tokenizer is part of the digest."""
+        identity = {"identity": tokenizer_identity(self.tokenizer, vocabulary_of(self.tokenizer))}
+        # Results and features of other versions, which did not tell it, are not those of this one.
+        return identity if self.use_language is None else {**identity, "languages": "told"}
 
     def describe(self) -> dict[str, Any]:
         context_length = self.tokenizer(["a"]).shape[1]

@@ -13,9 +13,9 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.models.abilities import no_patches_error
 from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.code_identity import identify_code
-from cosmos_eval.models.digest import PROBES, count_parameters, model_digest, text_padding, tokenizer_identity
+from cosmos_eval.models.digest import PROBES, count_parameters, model_digest, text_padding
 from cosmos_eval.models.in_memory import HOW, device_of, dtype_of, identify_architecture, identify_preprocess
-from cosmos_eval.models.open_clip import OpenClipModel, vocabulary_of
+from cosmos_eval.models.open_clip import OpenClipModel
 from cosmos_eval.models.python_adapter import CheckedPreprocess, as_request_error
 from cosmos_eval.models.returned_values import as_features, as_patches
 
@@ -83,10 +83,7 @@ class HeldDualEncoder(OpenClipModel):
         return model_digest(
             self.network.state_dict(),
             identify_architecture(self.network),
-            {
-                "identity": tokenizer_identity(self.tokenizer, vocabulary_of(self.tokenizer)),
-                "code": identify_code(self.tokenizer),
-            },
+            {**self.identify_tokenizer(), "code": identify_code(self.tokenizer)},
             identify_preprocess(self.preprocess),
         )
 

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -96,6 +96,8 @@ class PythonModel(ShortRepr):
             self.truncated = self._truncated
         if has_method(adapter, "facts"):
             self.facts = self._facts
+        if has_method(adapter, "use_language"):
+            self.use_language = self._use_language
         if has_patches(adapter) and list_attentions(adapter) is not None:
             self.attentions = list_attentions(adapter)
         context_length = getattr(adapter, "context_length", None)
@@ -155,6 +157,14 @@ class PythonModel(ShortRepr):
                 f"{self.spec}: truncated returned {plural(len(values), 'value')} for {plural(len(texts), 'text')}"
             )
         return values
+
+    @contextmanager
+    def _use_language(self, code: str) -> Iterator[None]:
+        """While this is open, texts are of a language, by the adapter's `use_language`."""
+        with ExitStack() as stack:
+            with as_request_error(f"{self.spec}: use_language"):
+                stack.enter_context(self.adapter.use_language(code))
+            yield
 
     def _facts(self) -> dict[str, Any]:
         """What `show model` prints beyond `describe()`, by the adapter's `facts`."""

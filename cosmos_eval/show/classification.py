@@ -162,9 +162,15 @@ class _ScoreKeeper:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
+    def score(
+        self,
+        images: Sequence[ImageSource],
+        texts: Sequence[str],
+        rerank: int | None = None,
+        language: str | None = None,
+    ) -> Scores:
         self.images, self.texts = len(images), list(texts)
-        self.scores = self._engine.score(images, texts, rerank)
+        self.scores = self._engine.score(images, texts, rerank, language)
         return self.scores
 
 

@@ -143,6 +143,11 @@ def list_answers(model: Any) -> tuple[Answer, ...]:
             is_pair_scorer(model),
             "its score_pairs" if is_pair_scorer(model) else "it has no score_pairs: it scores by embeddings alone",
         ),
+        *(
+            [Answer("languages of texts", True, "benchmarks that name languages tell it each text's")]
+            if has_method(model, "use_language")
+            else []
+        ),
         _ask("attention maps", lambda: require_attention_reader(model), "its cross-attention poolers", model.spec),
         Answer(
             "the feature cache",

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cosmos_core.errors import RequestError
 from cosmos_eval import evaluate, load_model
 from cosmos_eval.engine import scores
+from cosmos_eval.models.abilities import require_languages
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.rank_runs import world
 
@@ -48,6 +50,15 @@ def test_the_definition_with_rerank_is_valid(adapters):
     path = adapters / "tiny-retrieval.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **yaml.safe_load(block)}))
     assert load_benchmark(path).metrics["rerank"] == 16
+
+
+def test_the_adapter_with_languages_is_told_them(adapters):
+    model = load_model("python:told:build")
+    with model.use_language("de"):
+        german = model.encode_text(["rot und blau"])
+    assert german.tolist() == model.encode_text(["red und blue"]).tolist() != model.encode_text(["rot"]).tolist()
+    with pytest.raises(RequestError, match="use_language failed: ValueError: no names of colours in fr"):
+        require_languages(model, ["de", "fr"], "some-benchmark")
 
 
 def test_figures_are_those_of_the_code():

@@ -3,7 +3,7 @@ but few layers, and small vocabularies where the tokenizer would come from the h
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,9 @@ def save_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)  # fmt: skip
 
 
-def write_architecture(arch: str, folder: Path) -> tuple[nn.Module, Any, Any]:
+def write_architecture(
+    arch: str, folder: Path, save_tokenizer: Callable[[Path], None] = save_tokenizer
+) -> tuple[nn.Module, Any, Any]:
     """Write the folder; return open_clip's own network, image transform and tokenizer of it, as its factory makes them.
 
     Must be called, and the folder be loaded, within `shallow_timm`.

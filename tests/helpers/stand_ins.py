@@ -47,7 +47,13 @@ class RandomModel:
 class FeatureScoring:
     """Scores for whatever has `image_features` and `text_features`: the dot product of the two."""
 
-    def score(self: Any, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
+    def score(
+        self: Any,
+        images: Sequence[ImageSource],
+        texts: Sequence[str],
+        rerank: int | None = None,
+        language: str | None = None,
+    ) -> Scores:
         return DotProductScores(self.image_features(images), self.text_features(texts))
 
     def score_pairs(self: Any, images: Sequence[ImageSource], texts: Sequence[str], pairs: Tensor) -> Tensor:

@@ -114,8 +114,7 @@ def multilingual_rows(path: Path) -> list[tuple[str, ...]]:
     """The mean R@1 over languages of every model of open_clip's table, for both sets and directions; and `avg`, the
     mean of all columns of single languages, whose benchmarks are no single one of ours.
 
-    A model has a spec if open_clip can load it and no switch between GELU and QuickGELU is in doubt. NLLB-CLIP has
-    none: clip-benchmark tells its tokenizer the language of the texts, and this package leaves it at English.
+    A model has a spec if open_clip can load it and no switch between GELU and QuickGELU is in doubt.
     """
     import open_clip
 
@@ -130,8 +129,8 @@ def multilingual_rows(path: Path) -> list[tuple[str, ...]]:
     with path.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             model, tag = row["model"], row["version"]
-            is_ours = (model, tag) in public and _activation_is_certain(model, tag) and not model.startswith("nllb")
-            spec = f"open_clip:{model}/{tag}" if is_ours else ""
+            is_certain = (model, tag) in public and _activation_is_certain(model, tag)
+            spec = f"open_clip:{model}/{tag}" if is_certain else ""
             about = (MULTILINGUAL_PAPER, f"{model} {tag}", spec, model, tag)
             for column, benchmark, metric, *as_printed in columns:
                 printed = f"{100 * float(row[column]):.2f}"

@@ -16,6 +16,7 @@ from cosmos_eval.datasets.languages.words import LanguageWords, languages_of
 from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.accuracy import compute_class_rank_counts, expected_topk
+from cosmos_eval.models.abilities import require_languages
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.classification import TOP_K
 from cosmos_eval.tasks.common import (
@@ -115,6 +116,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed
         seed: seed of the bootstrap resampling.
     """
     parts = list(language_parts(benchmark, data))
+    require_languages(getattr(engine, "model", None), [part.words.code for part in parts], benchmark.name)
     has_top5 = min(len(part.classes) for part in parts) >= TOP_K
     if getattr(engine, "has_features", True):
         # All at once: then batches are those of the task classification, whatever classes the first language has.
@@ -127,7 +129,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed
     for part in parts:
         code = part.words.code
         prompts = ClassPrompts.from_templates(part.words.class_names, part.words.templates)
-        scores = engine.score([data.images[i] for i in part.images.tolist()], prompts.texts)
+        scores = engine.score([data.images[i] for i in part.images.tolist()], prompts.texts, language=code)
         truncated.finish(code)
         class_scores, class_features = score_classes(scores, prompts)
         counts = compute_class_rank_counts(class_scores, torch.from_numpy(part.labels), len(part.classes))

@@ -8,6 +8,7 @@ from cosmos_eval.datasets.data import MultilingualRetrievalData
 from cosmos_eval.engine.task_engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.ranks import expected_hit, expected_rank
+from cosmos_eval.models.abilities import require_languages
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
@@ -50,12 +51,13 @@ def run(benchmark: Benchmark, data: MultilingualRetrievalData, engine: TaskEngin
     """
     ks = cutoffs(benchmark)
     image_keys = np.array([image.key for image in data.images], dtype=object)
+    require_languages(getattr(engine, "model", None), data.languages, benchmark.name)
     truncated = TruncatedByLanguage(engine)
     frames: list[pd.DataFrame] = []
     collapsed: list[str] = []
     for number, language in enumerate(data.languages):
         text_indices = data.texts_in(number)
-        scores = engine.score(data.images, [data.texts[j] for j in text_indices.tolist()])
+        scores = engine.score(data.images, [data.texts[j] for j in text_indices.tolist()], language=language)
         truncated.finish(language)
         image_of_text = torch.from_numpy(np.ascontiguousarray(data.image_of_text[text_indices]))
         text = torch.arange(len(text_indices))
