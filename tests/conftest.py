@@ -22,6 +22,10 @@ from cosmos_eval import progress
 from cosmos_eval.datasets.toybox import reader
 from cosmos_eval.datasets.toybox.scenes import Scene
 
+# The servers of tests are on this machine, whatever proxy it has for others.
+for name in ("no_proxy", "NO_PROXY"):
+    os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
+
 # Two threads, or one for each of several workers: figures are bit-identical for one number of threads only.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
