@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cosmos_eval.published.figures import OPEN_CLIP_SOURCE
 from tests.tools.published_papers import paper_rows
-from tests.tools.published_texts import FLAIR_FINE, lotlip_rows, multilingual_rows, vtab_rows
+from tests.tools.published_texts import lotlip_rows, multilingual_rows, vtab_rows
 from tests.tools.published_words import ROOT, benchmarks_of, spec_of
 
 OUT = ROOT / "cosmos_eval" / "published" / "published.csv"
@@ -91,7 +91,7 @@ def make(numbers: Path, checkpoints: Path, multilingual: Path | None = None) -> 
                 )
             )
     if multilingual is not None:
-        writer.writerows([*multilingual_rows(multilingual), *lotlip_rows(), FLAIR_FINE, *vtab_rows(), *paper_rows()])
+        writer.writerows([*multilingual_rows(multilingual), *lotlip_rows(), *vtab_rows(), *paper_rows()])
     return out.getvalue()
 
 
