@@ -19,6 +19,7 @@ import torch
 
 from cosmos_core import threads
 from cosmos_eval import progress
+from cosmos_eval.cache import feature_cache
 from cosmos_eval.datasets.toybox import reader
 from cosmos_eval.datasets.toybox.scenes import Scene
 
@@ -112,10 +113,12 @@ def scenes_are_drawn_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def busy_machines_print_what_others_do() -> Iterator[None]:
-    """Work that is done at once elsewhere may take long enough there to show its progress, which few tests expect."""
+def busy_machines_do_what_others_do() -> Iterator[None]:
+    """Work that is done at once elsewhere may take long enough there to show its progress, or to store its features in
+    several files, which few tests expect."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "PATIENCE", math.inf)
+        patch.setattr(feature_cache, "WRITE_INTERVAL", math.inf)
         yield
 
 
