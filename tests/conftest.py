@@ -19,8 +19,13 @@ import torch
 
 from cosmos_core import threads
 from cosmos_eval import progress
+from cosmos_eval.cache import feature_cache
 from cosmos_eval.datasets.toybox import reader
 from cosmos_eval.datasets.toybox.scenes import Scene
+
+# The servers of tests are on this machine, whatever proxy it has for others.
+for name in ("no_proxy", "NO_PROXY"):
+    os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
 
 # Two threads, or one for each of several workers: figures are bit-identical for one number of threads only.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
@@ -108,10 +113,12 @@ def scenes_are_drawn_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def busy_machines_print_what_others_do() -> Iterator[None]:
-    """Work that is done at once elsewhere may take long enough there to show its progress, which few tests expect."""
+def busy_machines_do_what_others_do() -> Iterator[None]:
+    """Work that is done at once elsewhere may take long enough there to show its progress, or to store its features in
+    several files, which few tests expect."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "PATIENCE", math.inf)
+        patch.setattr(feature_cache, "WRITE_INTERVAL", math.inf)
         yield
 
 

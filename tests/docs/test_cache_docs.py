@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from cosmos_eval.cache import feature_cache
+from cosmos_eval.cache.feature_cache import WRITE_INTERVAL
 from cosmos_eval.cache.shard import FILE_PREFIX, NAMES_PREFIX
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.models.embeddings import EmbeddingsModel
@@ -27,7 +28,7 @@ def test_commands_and_options_exist(capsys):
 
 
 def test_figures_are_those_of_the_code():
-    assert feature_cache.WRITE_INTERVAL == 5
+    assert WRITE_INTERVAL == 5
     assert "five seconds" in DOCS
     assert feature_cache.LIMIT == 10 * 10**9
     assert "(10 by default)" in DOCS

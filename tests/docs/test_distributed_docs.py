@@ -8,7 +8,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
-from cosmos_eval.cache import feature_cache
+from cosmos_eval.cache.feature_cache import WRITE_INTERVAL
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.engine.dense import MIN_CHUNK_SIZE, chunk_size
 from cosmos_eval.engine.precision import device_of_rank
@@ -28,7 +28,7 @@ def test_options_exist(capsys):
 def test_figures_are_those_of_the_code():
     assert f"(as many as the batch size, {MIN_CHUNK_SIZE} at least)" in DOCS.replace("\n", " ")
     assert (chunk_size(4), chunk_size(64)) == (MIN_CHUNK_SIZE, 64)
-    assert feature_cache.WRITE_INTERVAL == 5
+    assert WRITE_INTERVAL == 5
     assert "every five seconds" in DOCS
 
 

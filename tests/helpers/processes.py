@@ -1,4 +1,4 @@
-"""Commands as processes of their own."""
+"""Processes that tests start: ports, signals, and waiting for what they do."""
 
 import os
 import random
@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -63,10 +64,9 @@ def is_running(pid: int) -> bool:
     """Whether a process has not ended, and is not one whose parent has yet to ask how it did."""
     try:
         os.kill(pid, 0)
-        if not os.path.exists("/proc/self/stat"):  # noqa: PTH110
+        if not Path("/proc/self/stat").exists():
             return True
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:  # noqa: PTH123
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):  # it ends at this moment
         return False
 
