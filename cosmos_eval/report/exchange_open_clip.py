@@ -12,6 +12,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.printable import plural
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_text
+from cosmos_eval.report.board_columns import AVERAGE
 from cosmos_eval.report.board_references import COLUMNS
 
 NAMED = ("name", "pretrained")
@@ -60,6 +61,8 @@ GROUPS = {
     "GeoDE": ("geode-wds", "worst region/top1"),
 }
 """Columns with other metrics (DataComp's list of tasks); all others report top-1 accuracy."""
+AVERAGES = {"Average perf. on 38 datasets": "DataComp, mean of 38"}
+"""Column -> name of the average of a suite that it prints."""
 MEAN_OF = " & "
 """Between metrics whose mean is printed."""
 RETRIEVAL = {"Flickr": "flickr30k-test-retrieval", "MSCOCO": "coco-karpathy-retrieval"}
@@ -96,7 +99,7 @@ def multilingual_column(column: str) -> list[tuple[str, str]]:
 
 
 def known_columns() -> dict[str, list[tuple[str, str]]]:
-    """Column -> our benchmarks and metrics with its protocol; averages, and datasets that we lack, are left out."""
+    """Column -> our benchmarks and metrics with its protocol, of the columns of one dataset."""
     columns = {name: [(benchmark, "top1") for benchmark in benchmarks] for name, benchmarks in TOP1.items()}
     columns |= {
         name: [(benchmark, "mean_per_class") for benchmark in benchmarks] for name, benchmarks in PER_CLASS.items()
@@ -135,7 +138,8 @@ def read_open_clip(path: Path) -> pd.DataFrame:
 
 
 def _rows(path: Path, lines: list[list[str]]) -> Iterator[dict[str, Any]]:
-    header, our_columns = lines[0], known_columns()
+    averages = {column: [(average, AVERAGE)] for column, average in AVERAGES.items()}
+    header, our_columns = lines[0], known_columns() | averages
     if tuple(header[:2]) == NAMED_MULTILINGUAL:
         our_columns = {column: multilingual_column(column) for column in header}
     for number, line in enumerate(lines[1:], 2):

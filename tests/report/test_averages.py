@@ -135,6 +135,10 @@ def test_the_averages_of_open_clips_table_are_those_that_it_prints():
     assert len(ours) == len(printed) == 121
     assert ours.keys() == printed.keys()
     assert max(abs(ours[name] - printed[name]) for name in ours) <= 1e-4
+    published = make_board([], read_references([str(path)]), datacomp)
+    (column,) = published.columns.index[published.columns["title"] == average.name]
+    shown = published.cells[published.cells["column"] == column]
+    assert {published.rows.at[cell.row, "label"]: cell.value for cell in shown.itertuples()} == printed
 
 
 def test_open_clips_suite_prints_the_metrics_that_open_clip_prints():
