@@ -97,8 +97,9 @@ def compare_average(
         of_group = complete[weights, precision]
         decides = precision == REFERENCE or (weights, REFERENCE) not in complete
         measured.append(_measure(target, list(of_group.values()), decides, len(measured_weights)))
-    in_reference = {name for (_, precision), group in groups.items() if precision == REFERENCE for name in group}
-    unmeasured = tuple(name for name in target.members if name not in in_reference)
+    of_reference = [group for (_, precision), group in groups.items() if precision == REFERENCE]
+    nearest = max(of_reference, key=len, default={})  # results of other weights do not complete it
+    unmeasured = tuple(name for name in target.members if name not in nearest)
     return Cell(target, tuple(measured), tuple(refused), tuple(incomplete), unmeasured)
 
 

@@ -119,7 +119,7 @@ class Cell:
     incomplete: tuple[str, ...] = ()
     """Of an average, a line for each model that was measured on some of its benchmarks only."""
     unmeasured: tuple[str, ...] = ()
-    """Of an average, its benchmarks without a float32 result that can be compared."""
+    """Of an average, the benchmarks that lack a float32 result of the weights that were measured on most of them."""
 
     @property
     def verdict(self) -> str:

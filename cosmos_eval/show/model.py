@@ -144,7 +144,7 @@ def list_answers(model: Any) -> tuple[Answer, ...]:
             "its score_pairs" if is_pair_scorer(model) else "it has no score_pairs: it scores by embeddings alone",
         ),
         *(
-            [Answer("languages of texts", True, "benchmarks that name languages tell it each text's")]
+            [Answer("languages of texts", True, "benchmarks that name languages tell it that of each text")]
             if has_method(model, "use_language")
             else []
         ),

@@ -124,7 +124,9 @@ def test_there_is_no_average_of_a_part_and_the_row_names_what_is_missing(own_sui
     assert "2 of 3 benchmarks" in row
     assert '"incomplete": [' in as_json(reproduction, "runs")
     (run,) = [line for line in commands(reproduction, "runs") if " run " in line]
-    assert "--benchmark third" in run
+    assert "--benchmark second --benchmark third" in run
+    of_other = replace(third, model=other.model)  # all were measured, but none of the weights on all
+    assert average_cell(reproduce(own_suite, [first, other, of_other])).missing == ("first",)
 
 
 def test_float32_decides_and_half_precision_stands_alone_only(own_suite):
