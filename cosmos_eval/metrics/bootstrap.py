@@ -19,6 +19,8 @@ SEED = 0
 BLOCK_BYTES = 32 * 2**20
 """Memory for the resamples that are drawn at a time."""
 
+Interval = tuple[float, float]
+"""Low and high bound."""
 Estimator = Callable[[np.ndarray], float]
 """(U,) float64, how often each unit was drawn -> the metric of that resample; NaN where it has no samples."""
 

@@ -14,12 +14,10 @@ benchmarks/geometry_coverage.py measures how often they contain the true value.
 
 import numpy as np
 
-from cosmos_eval.metrics.bootstrap import RESAMPLES, SEED, draw_counts
+from cosmos_eval.metrics.bootstrap import RESAMPLES, SEED, Interval, draw_counts
 from cosmos_eval.metrics.out_of_distribution import RECALL, auroc, count_kept, count_wins, fpr_at_recall
 from cosmos_eval.metrics.proportion import FEW, MANY, TAIL, ProportionEstimate, mid_p_bounds, proportion_intervals
 from cosmos_eval.progress import current_reporter, report_if_slow
-
-Interval = tuple[float, float]
 
 
 def detection_intervals(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.devices import to_float64
-from cosmos_eval.metrics.bootstrap import RESAMPLES, SEED, resample_sums
+from cosmos_eval.metrics.bootstrap import RESAMPLES, SEED, Interval, resample_sums
 from cosmos_eval.metrics.embedding_geometry import count_directions, effective_rank, modality_gap, shares_of_product
 from cosmos_eval.metrics.inverted_interval import invert
 from cosmos_eval.metrics.proportion import TAIL
@@ -25,7 +25,6 @@ from cosmos_eval.progress import current_reporter, report_if_slow
 
 GROUPS = 20
 """Groups of units that the jackknife of the effective rank leaves out, one at a time: each costs an eigenproblem."""
-Interval = tuple[float, float]
 UNKNOWN = (np.nan, np.nan)
 """The interval of a figure of a single unit."""
 

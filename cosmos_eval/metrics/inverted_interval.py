@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cosmos_eval.metrics.bootstrap import Interval
 from cosmos_eval.metrics.proportion import TAIL
 
 STEPS = 40
@@ -19,7 +20,7 @@ LARGEST = 2.0**20
 """A factor that is never needed, but for a length that is 0 up to rounding."""
 
 
-def invert(length: float, resampled: Callable[[float], np.ndarray]) -> tuple[float, float]:
+def invert(length: float, resampled: Callable[[float], np.ndarray]) -> Interval:
     """Compute the interval of a length.
 
     Args:

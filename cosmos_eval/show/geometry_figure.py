@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cosmos_eval.metrics.bootstrap import Interval
 from cosmos_eval.metrics.calibration import Reliability
 from cosmos_eval.report.curves import figure
-from cosmos_eval.show.geometry_intervals import Interval, as_text
+from cosmos_eval.show.geometry_intervals import as_text
 from cosmos_eval.show.overlays import plain
 
 if TYPE_CHECKING:

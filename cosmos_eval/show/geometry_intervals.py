@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cosmos_eval.datasets.data.base import spread_indices
-from cosmos_eval.metrics.bootstrap import SEED
+from cosmos_eval.metrics.bootstrap import SEED, Interval
 from cosmos_eval.metrics.calibration import BINS, TopPredictions, number_bins
 from cosmos_eval.metrics.calibration_interval import calibration_error_interval
 from cosmos_eval.metrics.embedding_intervals import (
@@ -24,7 +24,6 @@ from cosmos_eval.tasks.common import Measured
 
 MOST_FOR_UNIFORMITY = 4096
 """Embeddings, spread evenly over the dataset, that uniformity uses: its cost grows with their square."""
-Interval = tuple[float, float]
 LIMITS = {"alignment": (0.0, 4.0), "matching_similarity": (-1.0, 1.0), "other_similarity": (-1.0, 1.0)}
 """Values that means can have at all; those of uniformity are at most 0."""
 
