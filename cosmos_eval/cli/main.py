@@ -189,8 +189,8 @@ def say(line: str) -> None:
 def wait_to_be_ended() -> None:
     """Wait until the launcher ends this rank, since another one prints the error and may not have got that far.
 
-    torchrun, and srun with --kill-on-bad-exit, end all ranks when the first has failed: the one that would have told the
-    reason, too.
+    torchrun, and srun with --kill-on-bad-exit, end all ranks when the first has failed, even the one that would have
+    told the reason.
     """
     if LAUNCHERS & os.environ.keys():
         with contextlib.suppress(KeyboardInterrupt, Terminated):
