@@ -81,7 +81,7 @@ class Snapshots:
         """Whether a checkpoint is due after this step by its number; equal on all ranks."""
         return bool(self.config.save_every) and step % self.config.save_every == 0
 
-    def is_late(self) -> bool:
+    def due_by_time(self) -> bool:
         """Whether a checkpoint is due by minutes, which rank 0 measures for all."""
         minutes = self.config.save_minutes
         return bool(minutes) and self.world.is_main and time.monotonic() - self.last_attempt >= 60 * minutes

@@ -183,7 +183,7 @@ class Stepper:
         scale = self.scaler.scale(torch.ones_like(norm)) if self.scaler.is_enabled() else None
         numbers = self.step_numbers(losses, norm, scale)
         if self.is_late:
-            self.update.apply_where_finite(losses.total.detach(), norm, momentum, buffers, scale)
+            self.update.apply_where_finite(losses.total.detach().reshape(()), norm, momentum, buffers, scale)
             self.scaler.update()
         return LaunchedStep(run.step, lr, momentum, numbers, norm, buffers)
 

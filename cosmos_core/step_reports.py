@@ -62,7 +62,7 @@ class StepReports:
         """Take over the step that was launched last; the one before it is recorded."""
         assert self.unread is None
         rank_values = self.add_rank_values(batch, launched) if self.has_line(launched.step + 1) else []
-        without_tensors = replace(batch, images=[], texts=batch.texts[:0])
+        without_tensors = replace(batch, images=[], texts=batch.texts.new_empty(0))
         self.unread = _Unread(launched, without_tensors, rank_values, 0)
 
     def has_line(self, step: int) -> bool:
@@ -88,7 +88,8 @@ class StepReports:
         assert self.unread is not None
         numbers = self.unread.launched.numbers
         if requests and self.run.world.size > 1:
-            answers = self.run.world.any_of(requests)
+            # a group that was joined before the training may be of gloo, which answers on the CPU
+            answers = send(self.run.world.any_of(requests), self.stepper.device)
             numbers.add({f"request {index}": answer for index, answer in enumerate(answers)})
             self.unread = replace(self.unread, requests=len(requests))
         numbers.send()

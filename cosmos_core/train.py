@@ -242,7 +242,7 @@ def train_steps(
 
         def requests() -> list[bool]:
             """What this rank asks of all: to stop, and to save a checkpoint."""
-            return [bool(signals.received), snapshots is not None and snapshots.is_late()]
+            return [bool(signals.received), snapshots is not None and snapshots.due_by_time()]
 
         try:
             while run.step < steps:
@@ -277,11 +277,11 @@ def train_steps(
                             callback.on_epoch(run)
                     if run.step == steps:
                         break  # a finished run needs no stop
-                    stops, is_late = world.any_of(requests()).tolist()
+                    stops, due_by_time = world.any_of(requests()).tolist()
                     if stops:
                         stop_signal = signals.first()
                         break
-                    if snapshots is not None and (saves or is_late):
+                    if snapshots is not None and (saves or due_by_time):
                         snapshots.save(run, reports.position or {})
             reports.finish()  # where the wait for data was ended
             # A rank that gave up waiting for data cannot save together with the others, which wait inside their step:

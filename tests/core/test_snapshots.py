@@ -178,12 +178,12 @@ def test_checkpoints_are_due_by_minutes_which_begin_anew_with_each(tmp_path: Pat
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     run, by_time = some_run(step=1), snapshots(tmp_path, save_minutes=2.0)
     now[0] += 119
-    assert not by_time.is_late()
+    assert not by_time.due_by_time()
     now[0] += 1
-    assert by_time.is_late()
+    assert by_time.due_by_time()
     by_time.save(run, {})
     run.step = 2
-    assert not by_time.is_late()
+    assert not by_time.due_by_time()
 
 
 class Second(World):
@@ -202,8 +202,8 @@ def test_minutes_are_the_first_ranks(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     first, second = (snapshots(tmp_path, world=world, save_minutes=1.0) for world in (World(size=2), Second(None)))
     now[0] = 60.0
-    assert first.is_late()
-    assert not second.is_late()
+    assert first.due_by_time()
+    assert not second.due_by_time()
 
 
 def test_only_the_first_rank_touches_the_disk(tmp_path: Path):

@@ -2,16 +2,20 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from cosmos_core.ema import update_ema
+from cosmos_core.fsdp import whole_moments
 from cosmos_core.step import LaunchedStep, Stepper
 from cosmos_core.train import initial_model
 from cosmos_core.update import MAX_LOG_SCALE, Update, clamp_temperatures
-from tests.core.small_steps import CONFIG, MODEL, noise, parameters, stepper
+from cosmos_core.world import World
+from tests.core.gloo_ranks import on_ranks
+from tests.core.small_steps import CONFIG, MODEL, noise, parameters, share, stepper
 from tests.core.test_snapshots import same
 from tests.core.test_step import broken, with_scaler
 
@@ -92,6 +96,19 @@ def test_the_device_decides_as_the_host_and_a_step_later_is_soon_enough(
     assert skipped == {0.0: len(failures), 4.0: 2, 1024.0: 0}[scale]
 
 
+def test_a_loss_of_one_element_is_a_number():
+    alone, listed = (fused(stepper(replace(CONFIG, objective="clip"))) for _ in range(2))
+    compute = listed.objective.forward
+
+    def as_a_list(*arguments: Any) -> Any:
+        losses = compute(*arguments)
+        return replace(losses, total=losses.total.reshape(1))
+
+    listed.objective.forward = as_a_list  # type: ignore[method-assign]
+    assert alone(noise(CONFIG)) == listed(noise(CONFIG))
+    assert same(parameters(alone.run.teacher), parameters(listed.run.teacher))
+
+
 def test_ten_failures_in_a_row_are_refused_at_the_tenth_although_an_eleventh_is_launched():
     taking = fused(stepper(replace(CONFIG, **SKIP)))
     before = parameters(taking.run.student)
@@ -130,3 +147,43 @@ def test_temperatures_are_clamped_only_if_the_device_says_so():
     assert model.logit_scale == 7.0
     clamp_temperatures(model, only_if=torch.tensor(True))
     assert model.logit_scale.item() == pytest.approx(MAX_LOG_SCALE)
+
+
+# --- ranks ------------------------------------------------------------------------------------------------------------
+
+
+def decided(world: World) -> list[list[dict[str, Any]]]:
+    """What a rank has of whole and of split networks, where the host decides and where it does not."""
+    return [[after_a_failure(world, fsdp, late) for late in (False, True)] for fsdp in (False, True)]
+
+
+def after_a_failure(world: World, fsdp: bool, late: bool) -> dict[str, Any]:
+    """The state after three steps, of which the second fails, due to the second rank's samples."""
+    config = replace(CONFIG, **SKIP, fsdp=fsdp, objective="siglip", grad_clip=0.5)
+    taking = fused(stepper(config, world=world))
+    if not late:
+        taking.update.__class__ = HostDecides
+    run, launched = taking.run, []
+    for step in range(3):
+        batch = share(noise(config, seed=step), world)
+        launched.append(taking.launch(broken(batch) if (world.rank, step) == (1, 1) else batch))
+        run.step += 1
+        if not late:
+            taking.finish(launched.pop())
+    for each in launched:
+        taking.finish(each)
+    return {
+        "student": parameters(run.student),
+        "teacher": parameters(run.teacher),
+        "moments": whole_moments(run.optimizer)["state"],
+        "objective": dict(taking.objective.state_dict()),
+        "skipped": run.skipped_steps,
+    }
+
+
+def test_ranks_decide_alike_about_whole_and_split_networks(tmp_path: Path):
+    first, second = on_ranks(decided, [2], tmp_path)[2]
+    assert same(first, second)
+    for by_host, by_device in first:
+        assert same(by_host, by_device)
+        assert by_device["skipped"] == 1

@@ -2,13 +2,18 @@
 
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from cosmos_core.model import COSMOS
 from cosmos_core.step import Stepper
+from cosmos_core.step_numbers import StepNumbers
+from cosmos_core.step_reports import StepReports, _Unread
 from cosmos_core.train import Callback, train
 from cosmos_core.views import MultiCrop
+from cosmos_core.world import World
 from tests.core.test_train import CONFIG
 from tests.device.pretended import pretended_card
 from tests.helpers.tiny_runs import coloured
@@ -134,3 +139,15 @@ def test_a_cpu_run_and_a_card_change_views_alike():
         found = losses(replace(ON_CARD, precision="fp32"))
     expected = losses(replace(ON_CARD, device="cpu", augment="device"))
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_answers_of_ranks_that_meet_on_the_cpu_are_read_with_the_numbers_of_the_card(monkeypatch):
+    monkeypatch.setattr(World, "any_of", lambda world, flags: torch.tensor([float(flag) for flag in flags]))
+    with pretended_card() as card:
+        numbers = StepNumbers()
+        numbers.add({"loss": torch.ones((), device=card.device)})
+        stepper = SimpleNamespace(device=card.device, run=SimpleNamespace(world=World(size=2)))
+        reports = StepReports(stepper, None, None, [], None, None)
+        reports.unread = _Unread(SimpleNamespace(numbers=numbers), None, [], 0)
+        reports.read_later([True, False])
+        assert numbers.read() == {"loss": 1.0, "request 0": 1.0, "request 1": 0.0}
