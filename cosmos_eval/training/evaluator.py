@@ -87,7 +87,7 @@ class EvaluateEvery(Callback):
     def on_step(self, run: Run) -> None:
         self._begin(run, run.step - 1)
         # the end is evaluated once its checkpoint is written
-        if run.step % self.config.eval_every == 0 and run.step < run.steps:
+        if self.is_due(run.step, False) and run.step < run.steps:
             self._evaluate(run)
 
     def on_end(self, run: Run) -> None:

@@ -118,7 +118,7 @@ def load_initial(spec: str) -> InitialWeights:
 
 def name_init(spec: str, problem: str) -> str:
     """A problem of the setting `init`; messages on a model often begin with its spec."""
-    return f"init={problem}" if problem.startswith(spec) else f"init={spec}: {problem}"
+    return f"init={problem}" if problem.startswith((f"{spec}:", f"{spec} ")) else f"init={spec}: {problem}"
 
 
 @torch.no_grad()
