@@ -198,17 +198,19 @@ class Stepper:
         run = self.run
         values = launched.numbers.read()
         metrics = {name: values[name] for name in METRICS} | {"lr": launched.lr, "momentum": launched.momentum}
-        if math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]):
-            run.skipped_in_a_row = 0
-            if not self.is_late:
+        is_finite = math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])
+        # only the gradient overflowed, due to the loss scaling; at a scale of 1 or less, scaling cannot be why
+        overflowed = not is_finite and math.isfinite(metrics["loss"]) and values.get("scale", 0.0) > 1
+        if not self.is_late:
+            if is_finite:
                 self.update.apply(launched.norm, launched.momentum, self.scaler)
-        elif math.isfinite(metrics["loss"]) and values.get("scale", 0.0) > 1:
-            # only the gradient overflowed, due to the loss scaling; at a scale of 1 or less, scaling cannot be why
-            if not self.is_late:
+            elif overflowed:
                 self.update.overflowed(launched.momentum, launched.buffers)
-        else:
-            if not self.is_late:
+            else:
                 self.update.restore_buffers(launched.buffers)
+        if is_finite:
+            run.skipped_in_a_row = 0
+        elif not overflowed:
             self.skip_step(launched.step, metrics)
         if not self.is_late:
             self.scaler.update()
